@@ -1,0 +1,146 @@
+"""The errors of the service, as a tree.
+
+Eclusa
+├── Misconfigured            settings or the configuration file are wrong
+├── TransactionOpen          a network call was about to wait inside a database transaction
+├── Unavailable              a server this process needs does not answer
+│   └── LockUnavailable      Redis does not answer, so no lock can be had: nothing is posted
+├── LockHeld                 another posting holds the document
+├── FenceLost                another worker took the posting over
+└── Refused                  the caller asked for something that cannot be done
+    ├── InvalidInput         the input is wrong; names the fields
+    ├── UnknownName          a connection, kind, posting or job that does not exist
+    ├── LivePosting          the document has a live posting already
+    └── WrongStatus          the posting's status does not allow it
+
+Errors of Odoo have a tree of their own in `service.odoo.errors`. An error carries facts; the
+HTTP status of each class stands in one table, `service.api.errors`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+
+class EclusaError(Exception):
+    """Base of all errors of the service itself."""
+
+    code = "internal_error"
+
+
+class Misconfigured(EclusaError):
+    """Settings or the configuration file are wrong."""
+
+    code = "misconfigured"
+
+
+class TransactionOpen(EclusaError):
+    """A network call was about to be awaited while a database transaction is open."""
+
+    code = "transaction_open"
+
+
+class Unavailable(EclusaError):
+    """A server this process needs does not answer."""
+
+    code = "unavailable"
+
+
+class LockUnavailable(Unavailable):
+    """Redis does not answer, so the lock cannot be had and nothing is posted."""
+
+    code = "lock_unavailable"
+
+
+@dataclass
+class LockHeld(EclusaError):
+    """Another owner holds the lock."""
+
+    key: str
+    holder: str
+    code = "lock_held"
+
+    def __str__(self) -> str:
+        return f"{self.key} is held by {self.holder}"
+
+
+@dataclass
+class FenceLost(EclusaError):
+    """Another worker has claimed the posting: this one writes and calls nothing more."""
+
+    posting_id: UUID
+    fence: int
+    code = "fence_lost"
+
+    def __str__(self) -> str:
+        return f"posting {self.posting_id} was taken over (fence {self.fence} is old)"
+
+
+class Refused(EclusaError):
+    """The caller asked for something that cannot be done."""
+
+    code = "refused"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One wrong field: its path (`input.due_date`), and what is wrong with it."""
+
+    field: str
+    message: str
+    code: str = "invalid"
+
+
+@dataclass
+class InvalidInput(Refused):
+    """The input is wrong; `problems` names each field."""
+
+    problems: Sequence[Problem]
+    code = "invalid_input"
+
+    def __str__(self) -> str:
+        return "; ".join(f"{problem.field}: {problem.message}" for problem in self.problems)
+
+
+@dataclass
+class UnknownName(Refused):
+    """What was named does not exist; `known` lists what does, where a list helps."""
+
+    what: str
+    name: str
+    known: Sequence[str] = field(default=())
+    code = "not_found"
+
+    def __str__(self) -> str:
+        known = f"; known: {', '.join(self.known)}" if self.known else ""
+        return f"there is no {self.what} {self.name!r}{known}"
+
+
+@dataclass
+class LivePosting(Refused):
+    """The document has a live posting already."""
+
+    posting_id: UUID
+    status: str
+    code = "posting_live"
+
+    def __str__(self) -> str:
+        return f"this document is being posted already by {self.posting_id} ({self.status})"
+
+
+@dataclass
+class WrongStatus(Refused):
+    """The posting's status does not allow what was asked."""
+
+    posting_id: UUID
+    status: str
+    wanted: str
+    code = "wrong_status"
+
+    def __str__(self) -> str:
+        return f"posting {self.posting_id} is {self.status}: {self.wanted}"

@@ -1,0 +1,506 @@
+"""The ledger: what was started for a posting, how it ended, and who may write it.
+
+Every write is one short transaction that first locks the posting's row and compares the fence: a
+worker whose posting was taken over raises `FenceLost` and leaves no trace. The audit records of a
+write are stored in its transaction and announced after the commit.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from service import documents
+from service.errors import FenceLost, LivePosting, UnknownName, WrongStatus
+from service.posting import audit
+from service.posting.step import Actor
+from service.tables import PostingRow, StepRow
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from datetime import datetime, timedelta
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from service.database import Database
+    from service.posting.step import AnyStep, Call, NewPosting
+
+CLAIMABLE = ("pending", "running", "waiting")
+RESUMABLE = ("failed", "needs_attention", "waiting", "rolled_back")
+ROLLBACK_FROM = ("pending", "failed", "needs_attention", "waiting")
+IN_DOUBT = ("started", "unknown")
+
+
+class Enqueue(Protocol):
+    """Puts a posting's job into the queue, inside the given transaction."""
+
+    async def __call__(
+        self, connection: AsyncConnection, posting_id: UUID, *, after: timedelta | None = None
+    ) -> None:
+        """Enqueue, to run at once or after a delay."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """The ledger's row of one step."""
+
+    number: int
+    name: str
+    state: str
+    attempt: int
+    run: int
+    fence: int
+    call: Mapping[str, Any] | None
+    sent_at: datetime | None
+    settle_until: datetime | None
+    sent_seq: int | None
+
+    @property
+    def in_doubt(self) -> bool:
+        """A call was, or may have been, sent, and nobody knows its outcome."""
+        return self.state in IN_DOUBT
+
+    def sent_by_another(self, fence: int) -> bool:
+        """Whether an earlier claim than `fence` sent the call."""
+        return self.fence < fence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posting:
+    """A posting as it is stored."""
+
+    id: UUID
+    kind: str
+    connection: str
+    document_key: str
+    reference: str | None
+    status: str
+    subject: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    step: int
+    total_steps: int
+    run: int
+    fence: int
+    code: str | None
+    message: str | None
+    actor: str
+    ip: str | None
+    audit_seq: int
+    audit_hash: str
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The right to work on a posting, until somebody else claims it.
+
+    `at` is the database's time of the claim; `entries` the ledger as it was then.
+    """
+
+    posting: Posting
+    at: datetime
+    entries: Mapping[int, Entry]
+    taken_over: bool
+
+    @property
+    def fence(self) -> int:
+        """The number that every write of this worker must still find in the row."""
+        return self.posting.fence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What a write changes in the posting's row; None leaves a column as it is."""
+
+    status: str | None = None
+    step: int | None = None
+    facts: Mapping[str, Any] | None = None
+    code: str | None = None
+    message: str | None = None
+    ended: bool = False
+
+    def columns(self, at: datetime) -> dict[str, Any]:
+        """The columns to set, at the database's time `at`."""
+        values: dict[str, Any] = {"updated_at": at}
+        if self.status is not None:
+            values |= {
+                "status": self.status,
+                "code": self.code,
+                "message": self.message,
+                "ended_at": at if self.ended else None,
+            }
+        if self.step is not None:
+            values["step"] = self.step
+        if self.facts is not None:
+            values["facts"] = documents.plain(dict(self.facts))
+        return values
+
+
+UNCHANGED = Change()
+
+
+@dataclass
+class _Pen:
+    """Writes audit records and the row of one posting within one transaction."""
+
+    connection: AsyncConnection
+    head: audit.Head
+    status: str
+    actor: Actor
+    records: list[audit.Record] = field(default_factory=list)
+
+    async def write(self, note: audit.Note, change: Change = UNCHANGED) -> audit.Record:
+        self.status = change.status or self.status
+        record = audit.sealed(self.head, note, self.status, self.actor)
+        await audit.append(self.connection, record)
+        self.head = replace(self.head, seq=record.seq, hash=record.hash)
+        await self.connection.execute(
+            update(PostingRow)
+            .where(PostingRow.id == self.head.posting_id)
+            .values(audit_seq=record.seq, audit_hash=record.hash, **change.columns(self.head.at))
+        )
+        self.records.append(record)
+        return record
+
+    async def raise_numbers(self, *, fence: bool = False, run: bool = False) -> None:
+        self.head = replace(self.head, fence=self.head.fence + fence, run=self.head.run + run)
+        await self.connection.execute(
+            update(PostingRow)
+            .where(PostingRow.id == self.head.posting_id)
+            .values(run=self.head.run, fence=self.head.fence)
+        )
+
+
+def _posting(row: Any) -> Posting:
+    return Posting(**row._mapping)  # noqa: SLF001  SQLAlchemy's public way to a row's names
+
+
+class Ledger:
+    """Reads and writes postings; announces what was committed."""
+
+    def __init__(
+        self,
+        database: Database,
+        enqueue: Enqueue,
+        announce: Callable[[audit.Record, int], Awaitable[None]],
+    ) -> None:
+        self._database = database
+        self._enqueue = enqueue
+        self._announce = announce
+
+    # -- the caller's side -------------------------------------------------------------------
+
+    async def accept(self, new: NewPosting) -> Posting:
+        """Write a posting and its job in one transaction.
+
+        Raises `LivePosting` when the document has a posting that was not completed or canceled;
+        answers the completed one when there is one.
+        """
+        records: list[audit.Record] = []
+        posting: Posting | None = None
+        async with self._database.transaction() as connection:
+            row = (
+                await connection.execute(
+                    insert(PostingRow)
+                    .values(
+                        id=new.id,
+                        kind=new.kind,
+                        connection=new.connection,
+                        document_key=new.document_key,
+                        reference=new.reference,
+                        status="pending",
+                        subject=new.subject.model_dump(mode="json"),
+                        facts={},
+                        step=0,
+                        total_steps=new.total_steps,
+                        run=1,
+                        fence=0,
+                        actor=new.actor.name,
+                        ip=new.actor.ip,
+                        audit_seq=0,
+                        audit_hash=audit.GENESIS,
+                        created_at=func.clock_timestamp(),
+                        updated_at=func.clock_timestamp(),
+                    )
+                    .on_conflict_do_nothing()
+                    .returning(PostingRow)
+                )
+            ).one_or_none()
+            if row is not None:
+                posting = _posting(row)
+                pen = _Pen(connection, _head(posting, posting.created_at), "pending", new.actor)
+                await pen.write(audit.Note(action="accept", message="accepted"))
+                await self._enqueue(connection, posting.id)
+                records = pen.records
+        if posting is None:
+            return await self._present(new)
+        await self._tell(records, posting.total_steps)
+        return posting
+
+    async def _present(self, new: NewPosting) -> Posting:
+        posting = await self.of_document(new.connection, new.kind, new.document_key)
+        if posting is None:  # canceled between the two statements
+            return await self.accept(new)
+        if posting.status != "completed":
+            raise LivePosting(posting.id, posting.status)
+        return posting
+
+    async def resume(self, posting_id: UUID, actor: Actor) -> Posting:
+        """Start a stopped posting again; `WrongStatus` when it is not stopped."""
+        async with self._writing(posting_id, actor) as (posting, pen):
+            if posting.status not in RESUMABLE:
+                raise WrongStatus(posting_id, posting.status, "only a stopped one is resumed")
+            await pen.raise_numbers(run=True)
+            note = audit.Note(action="resume", message=f"resumed from {posting.status}")
+            await pen.write(note, Change(status="pending"))
+            await self._enqueue(pen.connection, posting_id)
+        return await self.get(posting_id)
+
+    async def roll_back(self, posting_id: UUID, actor: Actor) -> Posting:
+        """Forget what was found in Odoo, so that the posting can start from nothing.
+
+        Odoo itself is left as it is. `WrongStatus` when the posting is running or completed.
+        """
+        async with self._writing(posting_id, actor) as (posting, pen):
+            if posting.status not in ROLLBACK_FROM:
+                raise WrongStatus(
+                    posting_id, posting.status, "only one that is stopped and not completed"
+                )
+            await pen.raise_numbers(fence=True)
+            note = audit.Note(
+                action="rollback",
+                message="links to Odoo were cleared; Odoo is unchanged",
+                odoo_ids=posting.facts,
+            )
+            await pen.write(note, Change(status="rolled_back", step=0, facts={}, ended=True))
+        return await self.get(posting_id)
+
+    async def get(self, posting_id: UUID) -> Posting:
+        """One posting; raises `UnknownName`."""
+        async with self._database.transaction() as connection:
+            row = (
+                await connection.execute(select(PostingRow).where(PostingRow.id == posting_id))
+            ).one_or_none()
+        if row is None:
+            raise UnknownName("posting", str(posting_id))
+        return _posting(row)
+
+    async def of_document(self, connection_name: str, kind: str, key: str) -> Posting | None:
+        """The posting of a document that was not canceled."""
+        async with self._database.transaction() as connection:
+            row = (
+                await connection.execute(
+                    select(PostingRow).where(
+                        PostingRow.connection == connection_name,
+                        PostingRow.kind == kind,
+                        PostingRow.document_key == key,
+                        PostingRow.status != "canceled",
+                    )
+                )
+            ).one_or_none()
+        return None if row is None else _posting(row)
+
+    async def page(
+        self,
+        *,
+        filters: Mapping[str, str],
+        before: tuple[datetime, UUID] | None,
+        limit: int,
+    ) -> list[Posting]:
+        """Postings, newest first, older than the `before` cursor.
+
+        `filters` compares columns: status, kind, connection, document_key, reference.
+        """
+        query = select(PostingRow).order_by(PostingRow.created_at.desc(), PostingRow.id.desc())
+        for column, value in filters.items():
+            query = query.where(getattr(PostingRow, column) == value)
+        if before is not None:
+            cursor = func.row(PostingRow.created_at, PostingRow.id)
+            query = query.where(cursor < func.row(*before))
+        async with self._database.transaction() as connection:
+            rows = (await connection.execute(query.limit(limit))).all()
+        return [_posting(row) for row in rows]
+
+    async def entries(self, posting_id: UUID) -> list[Entry]:
+        """The ledger's rows of a posting, by step."""
+        async with self._database.transaction() as connection:
+            return await _entries(connection, posting_id)
+
+    async def history(
+        self, posting_id: UUID, *, after: int = 0, limit: int | None = None
+    ) -> list[audit.Record]:
+        """The audit records of a posting above `after`, oldest first."""
+        async with self._database.transaction() as connection:
+            return await audit.history(connection, posting_id, after=after, limit=limit)
+
+    async def verify(self, posting_id: UUID) -> audit.Verdict:
+        """Whether the posting's audit chain is whole."""
+        async with self._database.transaction() as connection:
+            return await audit.verify(connection, posting_id)
+
+    # -- the worker's side -------------------------------------------------------------------
+
+    async def claim(self, posting_id: UUID, worker: str) -> Claim | None:
+        """Raise the fence and take the posting; None when there is nothing left to do."""
+        actor = Actor(name=audit.ENGINE)
+        async with self._writing(posting_id, actor) as (posting, pen):
+            if posting.status not in CLAIMABLE:
+                return None
+            await pen.raise_numbers(fence=True)
+            verb = "taken over by" if posting.status == "running" else "claimed by"
+            note = audit.Note(action="claim", message=f"{verb} {worker}")
+            await pen.write(note, Change(status="running"))
+            entries = await _entries(pen.connection, posting_id)
+        return Claim(
+            posting=replace(posting, status="running", fence=pen.head.fence),
+            at=pen.head.at,
+            entries={entry.number: entry for entry in entries},
+            taken_over=posting.status == "running",
+        )
+
+    async def start(self, claim: Claim, step: AnyStep, call: Call, limit: timedelta) -> Entry:
+        """Record the intent of a call, before it is sent."""
+        async with self._working(claim) as pen:
+            attempt = await _last_attempt(pen.connection, claim.posting.id, step.number) + 1
+            note = audit.Note(
+                action="start",
+                message=f"calling {call.model}.{call.method}",
+                step=step.number,
+                step_name=step.name,
+                attempt=attempt,
+                call=call,
+            )
+            record = await pen.write(note)
+            entry = Entry(
+                number=step.number,
+                name=step.name,
+                state="started",
+                attempt=attempt,
+                run=claim.posting.run,
+                fence=claim.fence,
+                call={"model": call.model, "method": call.method, "ids": list(call.ids)},
+                sent_at=record.at,
+                settle_until=record.at + limit,
+                sent_seq=record.seq,
+            )
+            await _store(pen, entry, ended=False)
+        return entry
+
+    async def record(
+        self, claim: Claim, entry: Entry, note: audit.Note, change: Change = UNCHANGED
+    ) -> None:
+        """Record what became of a step, with its audit record."""
+        async with self._working(claim) as pen:
+            await pen.write(note, change)
+            await _store(pen, entry, ended=not entry.in_doubt)
+
+    async def note(self, claim: Claim, note: audit.Note, change: Change = UNCHANGED) -> None:
+        """Record something about the posting as a whole."""
+        async with self._working(claim) as pen:
+            await pen.write(note, change)
+
+    async def stop(
+        self, claim: Claim, note: audit.Note, change: Change, *, look_after: timedelta | None = None
+    ) -> None:
+        """End this run; with `look_after`, a job will look again then."""
+        async with self._working(claim) as pen:
+            await pen.write(note, change)
+            if look_after is not None:
+                await self._enqueue(pen.connection, claim.posting.id, after=look_after)
+
+    @asynccontextmanager
+    async def _working(self, claim: Claim) -> AsyncIterator[_Pen]:
+        actor = Actor(name=audit.ENGINE)
+        async with self._writing(claim.posting.id, actor) as (posting, pen):
+            if posting.fence != claim.fence:
+                raise FenceLost(posting.id, claim.fence)
+            yield pen
+
+    @asynccontextmanager
+    async def _writing(
+        self,
+        posting_id: UUID,
+        actor: Actor,
+    ) -> AsyncIterator[tuple[Posting, _Pen]]:
+        async with self._database.transaction() as connection:
+            found = (
+                await connection.execute(
+                    select(PostingRow, func.clock_timestamp().label("now"))
+                    .where(PostingRow.id == posting_id)
+                    .with_for_update()
+                )
+            ).one_or_none()
+            if found is None:
+                raise UnknownName("posting", str(posting_id))
+            values = dict(found._mapping)  # noqa: SLF001  SQLAlchemy's public way to the names
+            now = values.pop("now")
+            posting = Posting(**values)
+            pen = _Pen(connection, _head(posting, now), posting.status, actor)
+            yield posting, pen
+        await self._tell(pen.records, posting.total_steps)
+
+    async def _tell(self, records: Sequence[audit.Record], total_steps: int) -> None:
+        for record in records:
+            await self._announce(record, total_steps)
+
+
+def _head(posting: Posting, at: datetime) -> audit.Head:
+    return audit.Head(
+        posting_id=posting.id,
+        seq=posting.audit_seq,
+        hash=posting.audit_hash,
+        run=posting.run,
+        fence=posting.fence,
+        at=at,
+    )
+
+
+async def _entries(connection: AsyncConnection, posting_id: UUID) -> list[Entry]:
+    rows = await connection.execute(
+        select(
+            StepRow.number,
+            StepRow.name,
+            StepRow.state,
+            StepRow.attempt,
+            StepRow.run,
+            StepRow.fence,
+            StepRow.call,
+            StepRow.sent_at,
+            StepRow.settle_until,
+            StepRow.sent_seq,
+        )
+        .where(StepRow.posting_id == posting_id)
+        .order_by(StepRow.number)
+    )
+    return [Entry(**row._mapping) for row in rows]  # noqa: SLF001  see _posting
+
+
+async def _last_attempt(connection: AsyncConnection, posting_id: UUID, number: int) -> int:
+    attempt = await connection.scalar(
+        select(StepRow.attempt).where(StepRow.posting_id == posting_id, StepRow.number == number)
+    )
+    return attempt or 0
+
+
+async def _store(pen: _Pen, entry: Entry, *, ended: bool) -> None:
+    values = {
+        **entry.__dict__,
+        "posting_id": pen.head.posting_id,
+        "ended_at": pen.head.at if ended else None,
+    }
+    key = ("posting_id", "number")
+    statement = insert(StepRow).values(**values)
+    await pen.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=key,
+            set_={name: statement.excluded[name] for name in values if name not in key},
+        )
+    )

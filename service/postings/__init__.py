@@ -1,0 +1,34 @@
+"""The catalogue of postings.
+
+An installed package adds its own through the entry point group `eclusa.postings`; each entry point
+loads a `service.posting.step.Definition`.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from service.errors import Misconfigured
+from service.posting.step import Definition
+from service.postings.freight_cte import FREIGHT_CTE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from service.posting.step import AnyDefinition
+
+GROUP = "eclusa.postings"
+
+
+def catalog() -> Mapping[str, AnyDefinition]:
+    """All definitions by kind; raises `Misconfigured` when an installed one is none."""
+    definitions: dict[str, AnyDefinition] = {FREIGHT_CTE.kind: FREIGHT_CTE}
+    for entry in entry_points(group=GROUP):
+        definition = entry.load()
+        if not isinstance(definition, Definition):
+            raise Misconfigured(f"the entry point {entry.name} of {GROUP} is no definition")
+        if definition.kind in definitions:
+            raise Misconfigured(f"two definitions are of the kind {definition.kind!r}")
+        definitions[definition.kind] = definition
+    return definitions

@@ -1,0 +1,192 @@
+"""The bill of a freight: created, taxed, configured, posted, verified. Steps 11 to 16."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.posting.step import Call, Done, Halt, Observation, Pending, perform, write
+from service.postings.freight_cte import dfe, purchase_order
+from service.postings.freight_cte.dfe import BILL, ORDER
+from service.postings.freight_cte.freight import known, reference
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from service.odoo.records import Caller, Record
+    from service.postings.freight_cte.freight import FreightWork
+
+FIELDS = (
+    "name",
+    "state",
+    "company_id",
+    "amount_total",
+    "l10n_br_compra_indcom",
+    "l10n_br_situacao_nf",
+    "invoice_date_due",
+    "payment_reference",
+    "write_date",
+)
+
+
+async def create(work: FreightWork) -> Observation:
+    """Step 11: exactly one live bill of the order.
+
+    Odoo 17 refuses a second bill, Odoo 19 makes an empty one: it is never asked twice.
+    """
+    order = await purchase_order.read(work)
+    bill_ids = order.refs("invoice_ids")
+    bills = await work.odoo.read(BILL, bill_ids, FIELDS) if bill_ids else []
+    live = [bill for bill in bills if bill.text("state") != "cancel"]
+    if len(live) > 1:
+        names = ", ".join(f"{bill.text('name')} (id {bill.id})" for bill in live)
+        raise Halt(
+            "several_bills",
+            f"Order {order.text('name')} has {len(live)} live bills: {names}. Delete or cancel all "
+            "but one in Odoo, then resume.",
+            "needs_attention",
+        )
+    if live:
+        bill = live[0]
+        return Done({"bill_id": bill.id, "bill_name": bill.text("name")}, f"bill {bill.id}")
+    if bills:
+        raise Halt(
+            "bill_canceled",
+            f"The bill of order {order.text('name')} (id {bills[0].id}) is cancelled. Set it to "
+            "draft again or delete it in Odoo, then resume.",
+            "needs_attention",
+        )
+    return Pending(
+        Call(
+            model=ORDER,
+            method="action_create_invoice",
+            args=[[order.id]],
+            kwargs={"context": purchase_order.company_context(work)},
+            before={"invoice_ids": []},
+            after={"invoice_ids": "a new bill"},
+        )
+    )
+
+
+async def taxes(work: FreightWork) -> Observation:
+    """Step 12: the taxes of this bill were computed once. Only the call's answer shows it."""
+    bill = await read(work)
+    if bill.text("state") == "posted" or work.facts.taxed_bill_id == bill.id:
+        return Done()
+    return Pending(_tax_call(bill, "onchange_l10n_br_calcular_imposto"))
+
+
+async def compute_taxes(odoo: Caller, call: Call, limit: timedelta) -> Done:
+    """The act of step 12."""
+    await perform(odoo, call, limit)
+    return Done({"taxed_bill_id": call.ids[0]}, "taxes were computed")
+
+
+async def configure(work: FreightWork) -> Observation:
+    """Step 13: purpose, fiscal situation, due date and reference."""
+    bill = await read(work)
+    if bill.text("state") == "posted":
+        return Done(message="the bill is posted already")
+    wanted = {
+        "l10n_br_compra_indcom": work.profile.bill_indicator,
+        "l10n_br_situacao_nf": work.profile.bill_situation,
+        "invoice_date_due": work.subject.due_date.isoformat(),
+    }
+    if text := reference(work):
+        wanted["payment_reference"] = text
+    before = {name: bill.text(name) for name in wanted}
+    return Done() if before == wanted else Pending(write(BILL, bill.id, before, wanted))
+
+
+async def taxes_again(work: FreightWork) -> Observation:
+    """Step 14: taxes computed again after the header changed the bill's fiscal behaviour.
+
+    They are current as long as the bill was not written to since.
+    """
+    bill = await read(work)
+    if bill.text("state") == "posted":
+        return Done(message="the bill is posted already")
+    if work.facts.taxes_repeated_at == bill.moment("write_date"):
+        return Done()
+    return Pending(_tax_call(bill, "onchange_l10n_br_calcular_imposto_btn"))
+
+
+async def compute_taxes_again(odoo: Caller, call: Call, limit: timedelta) -> Done:
+    """The act of step 14."""
+    await perform(odoo, call, limit)
+    [bill] = await odoo.read(BILL, call.ids, ("write_date",))
+    return Done({"taxes_repeated_at": bill.moment("write_date")}, "taxes were computed again")
+
+
+async def post(work: FreightWork) -> Observation:
+    """Step 15: posted, in the right company and with the CTe's amount."""
+    bill = await read(work)
+    posted = bill.text("state") == "posted"
+    _check(work, bill, posted=posted)
+    if posted:
+        return Done({"bill_name": bill.text("name"), "bill_posted": True}, "the bill is posted")
+    return Pending(
+        Call(
+            model=BILL,
+            method="action_post",
+            args=[[bill.id]],
+            kwargs={"context": purchase_order.company_context(work)},
+            before={"state": bill.text("state")},
+            after={"state": "posted"},
+        )
+    )
+
+
+async def verify(work: FreightWork) -> Observation:
+    """Step 16: one live order and one posted bill, of the CTe's company and amount."""
+    ordered = await dfe.generate_order(work)
+    billed = await create(work)
+    posted = await post(work)
+    for observation in (ordered, billed, posted):
+        if not isinstance(observation, Done):
+            raise Halt(
+                "undone_meanwhile",
+                "Order or bill were changed in Odoo while the posting ended. Resume it.",
+            )
+    return Done(
+        message=f"order {work.facts.order_name} and bill {work.facts.bill_name} verified",
+    )
+
+
+async def read(work: FreightWork) -> Record:
+    """The bill; halts when it was deleted or cancelled."""
+    records = await work.odoo.read(BILL, [known(work.facts.bill_id)], FIELDS)
+    if not records:
+        raise Halt(
+            "bill_deleted",
+            "The bill was deleted in Odoo. Resume: it will be created again.",
+            "needs_attention",
+        )
+    if records[0].text("state") == "cancel":
+        raise Halt(
+            "bill_canceled",
+            f"Bill {records[0].text('name')} was cancelled in Odoo. Set it to draft again, then "
+            "resume.",
+            "needs_attention",
+        )
+    return records[0]
+
+
+def _check(work: FreightWork, bill: Record, *, posted: bool) -> None:
+    name = f"Bill {bill.text('name') or bill.id}"
+    purchase_order.check_company(work, bill, name, confirmed=posted)
+    purchase_order.check_amount(
+        work,
+        bill.number("amount_total"),
+        name,
+        status="needs_attention" if posted else "failed",
+    )
+
+
+def _tax_call(bill: Record, method: str) -> Call:
+    return Call(
+        model=BILL,
+        method=method,
+        args=[[bill.id]],
+        before={"amount_total": bill.number("amount_total")},
+        after={"amount_total": "computed by Odoo"},
+    )

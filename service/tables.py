@@ -1,0 +1,188 @@
+"""The tables of Eclusa. PostgreSQL is the truth; everything else can be rebuilt from it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING = {
+    "ix": "ix_%(column_0_N_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+POSTING_STATUSES = (
+    "pending",
+    "running",
+    "waiting",
+    "completed",
+    "failed",
+    "needs_attention",
+    "rolled_back",
+    "canceled",
+)
+STEP_STATES = ("started", "unknown", "done", "found", "skipped", "failed")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+class Base(DeclarativeBase):
+    """Every table: named constraints, times with a zone, documents as JSONB."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {  # noqa: RUF012  SQLAlchemy's own class attribute
+        str: Text,
+        uuid.UUID: Uuid,
+        dt.datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[str]: JSONB,
+    }
+
+
+class PostingRow(Base):
+    """One document on its way into Odoo.
+
+    `fence` rises with every claim; whoever writes must know the present one. `run` counts the
+    times it was started or resumed by a person. `audit_seq` and `audit_hash` are the head of its
+    audit chain, so that the last rows cannot be cut off unseen.
+    """
+
+    __tablename__ = "posting"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", POSTING_STATUSES), name="status"),
+        Index(
+            "uq_posting_document",
+            "connection",
+            "kind",
+            "document_key",
+            unique=True,
+            postgresql_where=text("status <> 'canceled'"),
+        ),
+        Index("ix_posting_created", "created_at", "id"),
+        Index("ix_posting_status_created", "status", "created_at", "id"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    connection: Mapped[str]
+    document_key: Mapped[str]
+    reference: Mapped[str | None]
+    status: Mapped[str]
+    subject: Mapped[dict[str, Any]]
+    facts: Mapped[dict[str, Any]]
+    step: Mapped[int]
+    total_steps: Mapped[int]
+    run: Mapped[int]
+    fence: Mapped[int] = mapped_column(BigInteger)
+    code: Mapped[str | None]
+    message: Mapped[str | None]
+    actor: Mapped[str]
+    ip: Mapped[str | None]
+    audit_seq: Mapped[int]
+    audit_hash: Mapped[str]
+    created_at: Mapped[dt.datetime]
+    updated_at: Mapped[dt.datetime]
+    ended_at: Mapped[dt.datetime | None]
+
+
+class StepRow(Base):
+    """The ledger: what was started for a step, and how it ended.
+
+    `state` is `started` from before the call until its outcome is recorded; a row found so by
+    another worker is a call in doubt. `settle_until` counts from `sent_at`, across crashes.
+    """
+
+    __tablename__ = "posting_step"
+    __table_args__ = (CheckConstraint(_one_of("state", STEP_STATES), name="state"),)
+
+    posting_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("posting.id", ondelete="RESTRICT"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    name: Mapped[str]
+    state: Mapped[str]
+    attempt: Mapped[int]
+    run: Mapped[int]
+    fence: Mapped[int] = mapped_column(BigInteger)
+    call: Mapped[dict[str, Any] | None]
+    sent_at: Mapped[dt.datetime | None]
+    settle_until: Mapped[dt.datetime | None]
+    ended_at: Mapped[dt.datetime | None]
+    sent_seq: Mapped[int | None]
+
+
+class AuditRow(Base):
+    """One thing that happened to a posting. Rows are only ever added.
+
+    `hash` covers the row and the `previous_hash`; `settles` is the `seq` of an earlier row whose
+    outcome was unknown and is known by this one.
+    """
+
+    __tablename__ = "audit_record"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", ("success", "warning", "error")), name="status"),
+        Index("uq_audit_record_posting_id_seq", "posting_id", "seq", unique=True),
+        Index("ix_audit_record_at", "at", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    posting_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("posting.id", ondelete="RESTRICT"))
+    seq: Mapped[int]
+    at: Mapped[dt.datetime]
+    run: Mapped[int]
+    fence: Mapped[int] = mapped_column(BigInteger)
+    step: Mapped[int]
+    step_name: Mapped[str]
+    action: Mapped[str]
+    status: Mapped[str]
+    posting_status: Mapped[str]
+    attempt: Mapped[int]
+    model: Mapped[str | None]
+    method: Mapped[str | None]
+    message: Mapped[str]
+    code: Mapped[str | None]
+    before: Mapped[dict[str, Any] | None]
+    after: Mapped[dict[str, Any] | None]
+    changed_fields: Mapped[list[str] | None]
+    context: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    odoo_ids: Mapped[dict[str, Any] | None]
+    duration_ms: Mapped[int | None]
+    settles: Mapped[int | None]
+    actor: Mapped[str]
+    ip: Mapped[str | None]
+    previous_hash: Mapped[str]
+    hash: Mapped[str]
+
+
+class ApiKeyRow(Base):
+    """A key of the HTTP API: only its SHA-256 digest is kept."""
+
+    __tablename__ = "api_key"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    digest: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[dt.datetime]
+    revoked_at: Mapped[dt.datetime | None]
