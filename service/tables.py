@@ -55,8 +55,8 @@ class Base(DeclarativeBase):
         str: Text,
         uuid.UUID: Uuid,
         dt.datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB,
-        list[str]: JSONB,
+        dict[str, Any]: JSONB(none_as_null=True),
+        list[str]: JSONB(none_as_null=True),
     }
 
 

@@ -47,6 +47,7 @@ class Profile(BaseModel):
     )
 
 
+Operation = Literal["read", "write", "create", "unlink"]
 StopStatus = Literal["failed", "needs_attention", "waiting"]
 
 
@@ -219,7 +220,8 @@ class Definition(Generic[SubjectT, ProfileT, FactsT]):
     """A kind of posting.
 
     `admit` turns the caller's input into the subject and raises `InvalidInput` naming the field;
-    `document_key` tells two postings of the same document from two documents.
+    `document_key` tells two postings of the same document from two documents. `rights` are the
+    operations that the integration's user needs on each model.
     """
 
     kind: str
@@ -231,6 +233,7 @@ class Definition(Generic[SubjectT, ProfileT, FactsT]):
     admit: Callable[[Any, ProfileT], SubjectT]
     document_key: Callable[[SubjectT], str]
     today: Callable[[ProfileT], date]
+    rights: Mapping[str, tuple[Operation, ...]]
     steps: tuple[Step[SubjectT, ProfileT, FactsT], ...]
 
     def __post_init__(self) -> None:

@@ -70,5 +70,14 @@ FREIGHT_CTE = Definition(
     admit=admit,
     document_key=document_key,
     today=today,
+    rights={
+        dfe.DFE: ("read", "write"),
+        dfe.LINE: ("read", "write"),
+        dfe.INSTALMENT: ("read", "write"),
+        dfe.ORDER: ("read", "write"),
+        purchase_order.LINE: ("read", "write"),
+        purchase_order.PARTNER: ("read",),
+        dfe.BILL: ("read", "write", "create"),
+    },
     steps=STEPS,
 )

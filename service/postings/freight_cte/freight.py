@@ -146,6 +146,8 @@ def _check_key(given: FreightInput, document: FreightDocument) -> None:
 def _check_document(document: FreightDocument, profile: FreightProfile) -> None:
     if document.type is FreightType.ANNULMENT:
         raise _refusal("xml", "the CTe annuls another one: there is nothing to pay", "annulment")
+    if document.protocol is not None and not document.authorised:
+        raise _refusal("xml", "the tax authority did not authorise the CTe", "not_authorised")
     if document.homologation and not profile.accept_homologation:
         raise _refusal(
             "xml",

@@ -1,0 +1,371 @@
+"""Postings over HTTP: accept, look, resume, roll back, audit."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import datetime as dt
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from service import postings
+from service.api import problems
+from service.api.dependencies import CurrentActor, CurrentRuntime
+from service.errors import InvalidInput, Problem
+from service.posting.ledger import Entry, Posting
+from service.posting.step import AnyStep, NewPosting
+
+if TYPE_CHECKING:
+    from service.posting import audit
+    from service.posting.step import AnyDefinition
+
+router = APIRouter(prefix="/v1/postings", tags=["postings"])
+
+MOST_ITEMS = 200
+Status = Literal[
+    "pending",
+    "running",
+    "waiting",
+    "completed",
+    "failed",
+    "needs_attention",
+    "rolled_back",
+    "canceled",
+]
+StepState = Literal["open", "started", "unknown", "done", "found", "skipped", "failed"]
+
+
+class PostingRequestBase(BaseModel):
+    """A document to be posted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str
+    connection: str = Field(description="the Odoo database it goes to", examples=["main"])
+    input: Any
+    reference: str | None = Field(
+        default=None, max_length=200, description="the caller's own name for the document"
+    )
+
+
+def _request_model(definition: AnyDefinition) -> type[PostingRequestBase]:
+    name = "".join(part.title() for part in definition.kind.split("_"))
+    fields: dict[str, Any] = {
+        "kind": (Literal[definition.kind], ...),
+        "input": (definition.input_model, ...),
+    }
+    model: type[PostingRequestBase] = create_model(
+        f"{name}Request",
+        __base__=PostingRequestBase,
+        __doc__=f"{definition.title}, to be posted.",
+        **fields,
+    )
+    return model
+
+
+DEFINITIONS = postings.catalog()
+
+if TYPE_CHECKING:
+    PostingRequest = PostingRequestBase
+else:
+    _MODELS = [_request_model(definition) for definition in DEFINITIONS.values()]
+    PostingRequest = (
+        Annotated[reduce(or_, _MODELS), Field(discriminator="kind")]
+        if len(_MODELS) > 1
+        else _MODELS[0]
+    )
+
+
+class StepView(BaseModel):
+    """One step of a posting, as the ledger has it."""
+
+    number: int
+    name: str
+    title: str
+    state: StepState = Field(description="open: nothing is recorded yet")
+    attempt: int
+    disabled: str | None = Field(description="why this number does nothing")
+
+
+class PostingView(BaseModel):
+    """A posting."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    kind: str
+    connection: str
+    document_key: str
+    reference: str | None
+    status: Status
+    step: int = Field(description="the last step that is over")
+    total_steps: int
+    code: str | None = Field(description="why it stopped, for programs")
+    message: str | None = Field(description="why it stopped, and what to do")
+    facts: dict[str, Any] = Field(description="what was found in Odoo")
+    run: int = Field(description="1, and one more for each resume")
+    actor: str
+    created_at: dt.datetime
+    updated_at: dt.datetime
+    ended_at: dt.datetime | None
+
+
+class PostingDetail(PostingView):
+    """A posting with its steps."""
+
+    steps: list[StepView]
+
+
+class PostingPage(BaseModel):
+    """Postings, newest first."""
+
+    items: list[PostingView]
+    next_cursor: str | None
+
+
+class AuditView(BaseModel):
+    """One audit record."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    posting_id: UUID
+    seq: int
+    at: dt.datetime
+    run: int
+    fence: int
+    step: int
+    step_name: str
+    action: str
+    status: Literal["success", "warning", "error"]
+    posting_status: Status
+    attempt: int
+    model: str | None
+    method: str | None
+    message: str
+    code: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    changed_fields: list[str] | None
+    context: dict[str, Any] | None
+    error: dict[str, Any] | None
+    odoo_ids: dict[str, Any] | None
+    duration_ms: int | None
+    settles: int | None
+    actor: str
+    ip: str | None
+    previous_hash: str
+    hash: str
+
+
+class AuditPage(BaseModel):
+    """Audit records, oldest first."""
+
+    items: list[AuditView]
+    next_cursor: int | None = Field(description="give it as `after` for the next page")
+
+
+class Verdict(BaseModel):
+    """Whether an audit chain is whole."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    posting_id: UUID
+    records: int
+    valid: bool
+    broken_at: int | None
+    reason: str | None
+
+
+@router.post(
+    "",
+    status_code=202,
+    operation_id="create_posting",
+    summary="Post a document",
+    responses={
+        **problems.responses(404, 409, 413, 422),
+        200: {"model": PostingView, "description": "The document was posted already"},
+        202: {
+            "headers": {"Location": {"schema": {"type": "string"}}},
+            "description": "Accepted: it is being posted",
+        },
+    },
+)
+async def create_posting(
+    body: PostingRequest, runtime: CurrentRuntime, actor: CurrentActor, response: Response
+) -> PostingView:
+    """Accept a document: written down before this answers, posted by a worker afterwards.
+
+    The same document again answers 409 with the id of its live posting, or 200 once completed.
+    """
+    definition = DEFINITIONS[body.kind]
+    profile = runtime.connections.profile(body.connection, body.kind)
+    try:
+        subject = await asyncio.to_thread(definition.admit, body.input, profile)
+    except InvalidInput as error:
+        raise InvalidInput(
+            [Problem(f"input.{item.field}", item.message, item.code) for item in error.problems]
+        ) from error
+    posting = await runtime.ledger.accept(
+        NewPosting(
+            id=uuid4(),
+            kind=body.kind,
+            connection=body.connection,
+            document_key=definition.document_key(subject),
+            subject=subject,
+            total_steps=len(definition.steps),
+            reference=body.reference,
+            actor=actor,
+        )
+    )
+    if posting.status == "completed":
+        response.status_code = 200
+    response.headers["Location"] = f"/v1/postings/{posting.id}"
+    return PostingView.model_validate(posting)
+
+
+@router.get(
+    "",
+    operation_id="list_postings",
+    summary="List postings",
+    responses=problems.responses(422),
+)
+async def list_postings(  # noqa: PLR0917  each is a query parameter
+    runtime: CurrentRuntime,
+    _: CurrentActor,
+    status: Status | None = None,
+    kind: str | None = None,
+    connection: str | None = None,
+    document_key: str | None = None,
+    reference: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_ITEMS)] = 50,
+    cursor: str | None = None,
+) -> PostingPage:
+    """Newest first, in pages: give `next_cursor` back as `cursor`."""
+    wanted = {
+        "status": status,
+        "kind": kind,
+        "connection": connection,
+        "document_key": document_key,
+        "reference": reference,
+    }
+    page = await runtime.ledger.page(
+        filters={name: value for name, value in wanted.items() if value is not None},
+        before=_read_cursor(cursor) if cursor else None,
+        limit=limit + 1,
+    )
+    return PostingPage(
+        items=[PostingView.model_validate(posting) for posting in page[:limit]],
+        next_cursor=_cursor(page[limit - 1]) if len(page) > limit else None,
+    )
+
+
+@router.get(
+    "/{posting_id}",
+    operation_id="get_posting",
+    summary="One posting with its steps",
+    responses=problems.responses(404, 422),
+)
+async def get_posting(posting_id: UUID, runtime: CurrentRuntime, _: CurrentActor) -> PostingDetail:
+    """Status, reason, facts, and the state of every step."""
+    posting = await runtime.ledger.get(posting_id)
+    entries = {entry.number: entry for entry in await runtime.ledger.entries(posting_id)}
+    steps = [_step(step, entries.get(step.number)) for step in DEFINITIONS[posting.kind].steps]
+    return PostingDetail(**PostingView.model_validate(posting).model_dump(), steps=steps)
+
+
+@router.get(
+    "/{posting_id}/audit",
+    operation_id="list_posting_audit",
+    summary="What happened to a posting",
+    responses=problems.responses(404, 422),
+)
+async def list_posting_audit(
+    posting_id: UUID,
+    runtime: CurrentRuntime,
+    _: CurrentActor,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    limit: Annotated[int, Query(ge=1, le=MOST_ITEMS)] = MOST_ITEMS,
+) -> AuditPage:
+    """Every step, call and change of status, oldest first, with the hash chain."""
+    await runtime.ledger.get(posting_id)
+    records: list[audit.Record] = await runtime.ledger.history(
+        posting_id, after=after, limit=limit + 1
+    )
+    return AuditPage(
+        items=[AuditView.model_validate(record) for record in records[:limit]],
+        next_cursor=records[limit - 1].seq if len(records) > limit else None,
+    )
+
+
+@router.get(
+    "/{posting_id}/audit/verify",
+    operation_id="verify_posting_audit",
+    summary="Check a posting's audit chain",
+    responses=problems.responses(404, 422),
+)
+async def verify_posting_audit(
+    posting_id: UUID, runtime: CurrentRuntime, _: CurrentActor
+) -> Verdict:
+    """Whether a record was changed, removed, reordered or cut off, and which."""
+    await runtime.ledger.get(posting_id)
+    return Verdict.model_validate(await runtime.ledger.verify(posting_id))
+
+
+@router.post(
+    "/{posting_id}/resume",
+    status_code=202,
+    operation_id="resume_posting",
+    summary="Resume a stopped posting",
+    responses=problems.responses(404, 409, 422),
+)
+async def resume_posting(
+    posting_id: UUID, runtime: CurrentRuntime, actor: CurrentActor
+) -> PostingView:
+    """Go on where Odoo shows that it stopped."""
+    return PostingView.model_validate(await runtime.ledger.resume(posting_id, actor))
+
+
+@router.post(
+    "/{posting_id}/rollback",
+    operation_id="roll_back_posting",
+    summary="Roll a stopped posting back",
+    responses=problems.responses(404, 409, 422),
+)
+async def roll_back_posting(
+    posting_id: UUID, runtime: CurrentRuntime, actor: CurrentActor
+) -> PostingView:
+    """Clear the links to Odoo; Odoo is left as it is. Resume it to start from the first step."""
+    return PostingView.model_validate(await runtime.ledger.roll_back(posting_id, actor))
+
+
+def _step(step: AnyStep, entry: Entry | None) -> StepView:
+    return StepView.model_validate(
+        {
+            "number": step.number,
+            "name": step.name,
+            "title": step.title,
+            "state": entry.state if entry else "open",
+            "attempt": entry.attempt if entry else 0,
+            "disabled": step.disabled,
+        }
+    )
+
+
+def _cursor(posting: Posting) -> str:
+    text = f"{posting.created_at.isoformat()}|{posting.id}"
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[dt.datetime, UUID]:
+    try:
+        at, posting_id = base64.urlsafe_b64decode(cursor).decode().split("|")
+        return dt.datetime.fromisoformat(at).astimezone(dt.UTC), UUID(posting_id)
+    except (ValueError, binascii.Error) as error:
+        problem = Problem("cursor", "is not a cursor that this service gave", "invalid_cursor")
+        raise InvalidInput([problem]) from error

@@ -1,0 +1,107 @@
+"""The HTTP application."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.api import jobs, limits, postings, problems, system
+from service.api.jobs import EventView
+from service.api.problems import Problem
+from service.api.stream import Draining
+from service.runtime import Runtime, open_runtime
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import FrameType
+
+    from service.settings import Settings
+
+DESCRIPTION = """Posts documents into Odoo in numbered, audited, resumable steps.
+
+Every route but `/healthz` needs an API key: `Authorization: Bearer …`. Errors are RFC 9457 problems
+with a stable `code`."""
+
+
+class State(TypedDict):
+    """What the lifespan hands to requests."""
+
+    runtime: Runtime
+
+
+class Application(FastAPI):
+    """The application; its OpenAPI document also has the schemas that no route returns."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            schemas = document["components"]["schemas"]
+            for model in (Problem, EventView):
+                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas.update(schema.pop("$defs", {}))
+                schemas[model.__name__] = schema
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            document["components"]["schemas"] = dict(sorted(schemas.items()))
+        return dict(self.openapi_schema or {})
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the application; its servers are opened when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        async with open_runtime(settings) as runtime, runtime.events.reading():
+            yield {"runtime": runtime}
+
+    app = Application(
+        title="Eclusa",
+        version=version("eclusa"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.draining = Draining()
+    problems.register(app)
+    app.add_middleware(limits.BodyLimit, most_bytes=settings.max_body_bytes)
+    for router in (postings.router, jobs.router, system.router):
+        app.include_router(router)
+    return app
+
+
+class Server(uvicorn.Server):
+    """Ends the open event streams as soon as it is told to stop.
+
+    An idle stream would otherwise keep the process until the drain time is over.
+    """
+
+    def __init__(self, config: uvicorn.Config, draining: Draining) -> None:
+        super().__init__(config)
+        self.draining = draining
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take note of SIGTERM or SIGINT."""
+        self.draining.set()
+        super().handle_exit(sig, frame)
+
+
+def server(settings: Settings) -> Server:
+    """The server of this process, ready to be run."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=round(settings.drain_seconds),
+    )
+    return Server(config, app.state.draining)

@@ -1,0 +1,371 @@
+"""The command `eclusa`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service import app as application
+from service import connections as configured
+from service import embedded, keys, migrations, postings, screen, telemetry, worker
+from service.client import ApiClient, ApiError
+from service.database import Database
+from service.demo import Demo
+from service.errors import EclusaError, Misconfigured
+from service.odoo.client import diagnose
+from service.runtime import open_runtime
+from service.settings import Settings
+from service.simulator import app as simulated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Posts documents into Odoo in numbered, audited, resumable steps.",
+    epilog="Settings come from ECLUSA_… variables; connections from the file ECLUSA_CONFIG.",
+    pretty_exceptions_enable=False,
+)
+keys_app = typer.Typer(no_args_is_help=True, help="API keys.")
+connections_app = typer.Typer(no_args_is_help=True, help="Connections to Odoo.")
+app.add_typer(keys_app, name="keys")
+app.add_typer(connections_app, name="connections")
+
+out = Console()
+err = Console(stderr=True)
+
+
+def _run(work: Coroutine[Any, Any, int | None]) -> None:
+    """Run a command; known trouble is told in a sentence, not in a traceback."""
+    try:
+        code = asyncio.run(work)
+    except ApiError as error:
+        err.print(str(error), style="red", markup=False)
+        raise typer.Exit(EXIT_FAILED) from error
+    except EclusaError as error:
+        err.print(str(error), style="red", markup=False)
+        raise typer.Exit(EXIT_USAGE) from error
+    except httpx.TransportError as error:
+        err.print(f"The service cannot be reached: {error}", style="red", markup=False)
+        raise typer.Exit(EXIT_UNREACHABLE) from error
+    except KeyboardInterrupt as error:
+        raise typer.Exit(130) from error
+    if code:
+        raise typer.Exit(code)
+
+
+@asynccontextmanager
+async def _servers(settings: Settings) -> AsyncIterator[Settings]:
+    """Settings with the addresses of the servers; the embedded ones run where none is named."""
+    telemetry.configure_logs(settings)
+    if settings.database_url and settings.redis_url:
+        yield settings
+        return
+    async with embedded.open_servers(settings.data_dir) as servers:
+        here = {
+            "database_url": settings.database_url or servers.database_url,
+            "redis_url": settings.redis_url or servers.redis_url,
+        }
+        if servers.owned and settings.database_url is None:
+            await migrations.migrate(servers.database_url)
+        yield settings.model_copy(update=here)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
+    with_worker: Annotated[
+        bool | None,
+        typer.Option(
+            "--worker/--no-worker",
+            help="also post documents in this process; by default with the embedded servers only",
+        ),
+    ] = None,
+) -> None:
+    """Serve the HTTP API. Without ECLUSA_DATABASE_URL, on embedded servers."""
+    given = {"host": host, "port": port}
+    settings = Settings().model_copy(
+        update={name: value for name, value in given.items() if value is not None}
+    )
+    if with_worker is None:
+        with_worker = settings.database_url is None
+    _run(_serve(settings, with_worker=with_worker))
+
+
+async def _serve(given: Settings, *, with_worker: bool) -> None:
+    async with _servers(given) as settings:
+        server = application.server(settings)
+        async with asyncio.TaskGroup() as tasks:
+            if with_worker:
+                tasks.create_task(_work(settings, server.draining), name="worker")
+            await server.serve()
+            server.draining.set()
+
+
+async def _work(settings: Settings, stopping: asyncio.Event) -> None:
+    async with open_runtime(settings) as runtime:
+        await worker.run(runtime, stopping)
+
+
+@app.command("worker")
+def work() -> None:
+    """Post documents until SIGTERM; start as many of these as are needed, anywhere."""
+    _run(_worker(Settings()))
+
+
+async def _worker(given: Settings) -> None:
+    stopping = asyncio.Event()
+    async with _servers(given) as settings:
+        with worker.stop_signals(stopping):
+            await _work(settings, stopping)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema to this version."""
+    _run(_migrate(Settings()))
+
+
+async def _migrate(given: Settings) -> None:
+    async with _servers(given) as settings:
+        url = str(settings.database_url)
+        before = await migrations.current(url)
+        await migrations.migrate(url)
+        out.print(f"{before or 'empty'} -> {await migrations.current(url)}")
+
+
+@app.command()
+def openapi(
+    check: Annotated[
+        Path | None, typer.Option(help="compare with this file; exit 1 when it is not current")
+    ] = None,
+) -> None:
+    """Print the OpenAPI document."""
+    document = application.create_app(Settings()).openapi()
+    text = json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    if check is None:
+        sys.stdout.write(text)
+    elif not check.exists() or check.read_text(encoding="utf-8") != text:
+        err.print(f"{check} is not current: run `make openapi`", style="red")
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def post(
+    due: Annotated[str, typer.Option(help="due date, YYYY-MM-DD")],
+    xml: Annotated[
+        Path | None, typer.Option(help="file of the CTe", exists=True, dir_okay=False)
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="access key, instead of the file")] = None,
+    invoice: Annotated[str | None, typer.Option(help="the carrier's invoice number")] = None,
+    connection: Annotated[
+        str, typer.Option(help="which Odoo", envvar="ECLUSA_CONNECTION")
+    ] = "main",
+    kind: Annotated[str, typer.Option(help="kind of posting")] = "freight_cte",
+    reference: Annotated[str | None, typer.Option(help="your own name for the document")] = None,
+    follow: Annotated[bool, typer.Option("--watch/--no-watch", help="show the steps live")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
+) -> None:
+    """Post a freight bill, and watch it. Exit 0 when it completed, 1 when it stopped."""
+    given = {
+        "xml": xml.read_text(encoding="utf-8-sig", errors="surrogateescape") if xml else None,
+        "access_key": key,
+        "due_date": due,
+        "carrier_invoice": invoice,
+    }
+    body = {
+        "kind": kind,
+        "connection": connection,
+        "reference": reference,
+        "input": {name: value for name, value in given.items() if value is not None},
+    }
+    _run(_post(Settings(), body, follow=follow, as_json=as_json))
+
+
+async def _post(
+    settings: Settings, body: dict[str, Any], *, follow: bool, as_json: bool
+) -> int | None:
+    async with _client(settings) as client:
+        posting = await client.call("POST", "/v1/postings", json=body)
+        if follow and posting["status"] != "completed":
+            return await _watch(client, posting["id"], as_json=as_json)
+        _show(posting, as_json=as_json)
+        return None
+
+
+@app.command()
+def watch(
+    posting_id: Annotated[str, typer.Argument(help="the posting's id")],
+    as_json: Annotated[bool, typer.Option("--json", help="print the events as JSON lines")] = False,
+) -> None:
+    """Show the steps of a posting as they happen. Exit 0 when it completed, 1 when it stopped."""
+    _run(_watch_only(Settings(), posting_id, as_json=as_json))
+
+
+async def _watch_only(settings: Settings, posting_id: str, *, as_json: bool) -> int | None:
+    async with _client(settings) as client:
+        return await _watch(client, posting_id, as_json=as_json)
+
+
+async def _watch(client: ApiClient, posting_id: str, *, as_json: bool) -> int | None:
+    posting = await client.call("GET", f"/v1/postings/{posting_id}")
+    with screen.live(posting, out, as_json=as_json) as show:
+        async for event in client.follow(posting_id):
+            show(event)
+    ended = await client.call("GET", f"/v1/postings/{posting_id}")
+    if not as_json:
+        _show(ended, as_json=False)
+    return None if ended["status"] == "completed" else EXIT_FAILED
+
+
+def _show(posting: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(posting, ensure_ascii=False) + "\n")
+        return
+    out.print(f"{posting['id']}  {posting['status']}", markup=False)
+    if posting["message"]:
+        out.print(f"{posting['code']}: {posting['message']}", markup=False)
+
+
+def _client(settings: Settings) -> ApiClient:
+    if settings.api_key is None:
+        raise Misconfigured("set ECLUSA_API_KEY to a key that `eclusa keys create` made")
+    return ApiClient(settings.api_url, settings.api_key.get_secret_value())
+
+
+@app.command()
+def simulator(
+    port: Annotated[int, typer.Option(help="port to listen on; 0 takes a free one")] = 8069,
+    version: Annotated[str, typer.Option(help="17 or 19")] = "17",
+    documents: Annotated[int, typer.Option(help="CTe documents to begin with")] = 10,
+    seed: Annotated[int, typer.Option(help="the same seed, the same documents")] = 1,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="a fault, such as kind=slow,seconds=5; repeatable")
+    ] = None,
+) -> None:
+    """Serve an Odoo that fits in memory, for trying out and for tests."""
+    telemetry.configure_logs(Settings())
+    settings = simulated.SimulatorSettings.of_options(
+        port=port, version=version, documents=documents, seed=seed, faults=fault or []
+    )
+    _run(simulated.serve(settings))
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option(help="stay up afterwards, until Ctrl-C")] = False,
+    documents: Annotated[int, typer.Option(help="additional clean documents", min=0)] = 0,
+) -> None:
+    """Post freight bills into a simulated Odoo, with kills, timeouts and double clicks."""
+    _run(Demo(out, keep=keep, more_documents=documents).run())
+
+
+@keys_app.command("create")
+def create_key(name: Annotated[str, typer.Argument(help="who will use it")]) -> None:
+    """Make a key and print it, once."""
+
+    async def create(book: keys.Keys) -> None:
+        sys.stdout.write(await book.create(name) + "\n")
+
+    _run(_with_keys(create))
+
+
+@keys_app.command("list")
+def list_keys() -> None:
+    """Show whose keys there are."""
+
+    async def show(book: keys.Keys) -> None:
+        table = Table("id", "name", "created", "revoked")
+        for key in await book.list():
+            table.add_row(
+                str(key.id), key.name, f"{key.created_at:%F %T}", f"{key.revoked_at or '-'}"
+            )
+        out.print(table)
+
+    _run(_with_keys(show))
+
+
+@keys_app.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(help="the key's id")]) -> None:
+    """Refuse a key from now on."""
+
+    async def revoke(book: keys.Keys) -> None:
+        await book.revoke(_uuid(key_id))
+
+    _run(_with_keys(revoke))
+
+
+async def _with_keys(use: Callable[[keys.Keys], Awaitable[None]]) -> None:
+    async with _servers(Settings()) as settings:
+        database = Database(str(settings.database_url))
+        try:
+            await use(keys.Keys(database))
+        finally:
+            await database.close()
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not an id") from error
+
+
+@connections_app.command("test")
+def test_connection(
+    name: Annotated[str, typer.Argument(help="a connection of the configuration file")],
+) -> None:
+    """Say what is wrong with a connection: address, database, login, rights. Exit 1 if anything."""
+    _run(_test_connection(Settings(), name))
+
+
+async def _test_connection(settings: Settings, name: str) -> int | None:
+    telemetry.configure_logs(settings)
+    definitions = postings.catalog()
+    book = configured.Connections(configured.load(settings.config), definitions)
+    try:
+        findings = await diagnose(book.client(name), book.rights(name))
+    finally:
+        await book.close()
+    for finding in findings:
+        sign = "[green]ok[/]  " if finding.ok else "[red]FAIL[/]"
+        out.print(f"{sign} {finding.check:9} ", end="")
+        out.print(finding.message, markup=False)
+    return None if all(finding.ok for finding in findings) else EXIT_FAILED
+
+
+@connections_app.command("list")
+def list_connections() -> None:
+    """Show the connections of the configuration file, without secrets."""
+    settings = Settings()
+    try:
+        config = configured.load(settings.config)
+        configured.Connections(config, postings.catalog())
+    except Misconfigured as error:
+        err.print(str(error), style="red", markup=False)
+        raise typer.Exit(EXIT_USAGE) from error
+    table = Table("name", "url", "database", "login", "profiles")
+    for name, connection in config.connections.items():
+        table.add_row(
+            name,
+            connection.url,
+            connection.database,
+            connection.login,
+            ", ".join(connection.profiles),
+        )
+    out.print(table)

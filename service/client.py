@@ -1,0 +1,87 @@
+"""Eclusa's own client of its HTTP API, for the command line and the demonstration."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+from httpx_sse import aconnect_sse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+
+RECONNECTS = 10
+TIMEOUT = httpx.Timeout(30.0, read=60.0)
+
+
+@dataclass
+class ApiError(Exception):
+    """The service refused; `problem` is its answer (RFC 9457)."""
+
+    status: int
+    problem: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [str(self.problem.get("detail") or f"HTTP {self.status}")]
+        lines += [f"  {item['field']}: {item['message']}" for item in self.problem.get("errors", [])]
+        return "\n".join(lines)
+
+
+class ApiClient:
+    """Calls the service with one key."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT
+        )
+
+    async def __aenter__(self) -> Self:
+        """Open."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def call(self, verb: str, path: str, **options: Any) -> Any:
+        """One call's JSON answer; raises `ApiError` and httpx's own errors."""
+        response = await self._http.request(verb, path, **options)
+        if response.is_error:
+            raise ApiError(response.status_code, _problem(response))
+        return response.json()
+
+    async def follow(self, job_id: str, last: int = 0) -> AsyncIterator[dict[str, Any]]:
+        """The events of a job until its end; reconnects and goes on where it was cut off."""
+        for _ in range(RECONNECTS):
+            headers = {"Last-Event-ID": str(last)}
+            try:
+                async with aconnect_sse(
+                    self._http, "GET", f"/v1/jobs/{job_id}/events", headers=headers
+                ) as source:
+                    if source.response.is_error:
+                        await source.response.aread()
+                        raise ApiError(source.response.status_code, _problem(source.response))
+                    async for event in source.aiter_sse():
+                        last = int(event.id)
+                        yield {**json.loads(event.data), "id": last, "event": event.event}
+                        if event.event == "end":
+                            return
+            except httpx.TransportError:
+                continue
+        raise ApiError(503, {"detail": f"the events of job {job_id} cannot be followed"})
+
+
+def _problem(response: httpx.Response) -> dict[str, Any]:
+    try:
+        content = response.json()
+    except ValueError:
+        return {"detail": f"HTTP {response.status_code}: {response.text[:200]}"}
+    return content if isinstance(content, dict) else {"detail": str(content)}

@@ -1,0 +1,94 @@
+"""The composition root: everything a process needs, opened and closed in one place."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+
+from service import connections, jobs, postings
+from service.database import Database
+from service.errors import Misconfigured
+from service.events import Events
+from service.keys import Keys
+from service.locks import Locks
+from service.posting import progress
+from service.posting.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from uuid import UUID
+
+    from service.connections import Connections
+    from service.events import Event
+    from service.posting import audit
+    from service.posting.step import AnyDefinition
+    from service.settings import Settings
+
+REDIS_TIMEOUT_SECONDS = 5.0
+REDIS_RETRIES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What is open in this process."""
+
+    settings: Settings
+    definitions: Mapping[str, AnyDefinition]
+    connections: Connections
+    database: Database
+    redis: Redis
+    locks: Locks
+    events: Events
+    ledger: Ledger
+    keys: Keys
+
+
+def _redis(url: str) -> Redis:
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+        socket_timeout=REDIS_TIMEOUT_SECONDS,  # longer than the event reader blocks
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), REDIS_RETRIES),
+    )
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    """Open everything; raises `Misconfigured` when something is not configured."""
+    if settings.database_url is None or settings.redis_url is None:
+        raise Misconfigured("ECLUSA_DATABASE_URL and ECLUSA_REDIS_URL are not set")
+    definitions = postings.catalog()
+    async with AsyncExitStack() as stack:
+        configured = connections.Connections(connections.load(settings.config), definitions)
+        stack.push_async_callback(configured.close)
+        database = Database(settings.database_url)
+        stack.push_async_callback(database.close)
+        redis = _redis(settings.redis_url)
+        stack.push_async_callback(redis.aclose)
+
+        async def history(job_id: UUID, after: int) -> list[Event]:
+            posting = await ledger.get(job_id)
+            records = await ledger.history(job_id, after=after)
+            return [progress.event(record, posting.total_steps) for record in records]
+
+        async def announce(record: audit.Record, total_steps: int) -> None:
+            await events.publish(progress.event(record, total_steps))
+
+        events = Events(redis, ttl=settings.event_ttl, history=history)
+        ledger = Ledger(database, jobs.enqueue_posting, announce)
+        yield Runtime(
+            settings=settings,
+            definitions=definitions,
+            connections=configured,
+            database=database,
+            redis=redis,
+            locks=Locks(redis, ttl=settings.lock_ttl),
+            events=events,
+            ledger=ledger,
+            keys=Keys(database),
+        )

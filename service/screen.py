@@ -1,0 +1,95 @@
+"""A posting's steps on a terminal, live; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from rich.console import Console
+
+SIGNS = {
+    "open": ("·", "dim"),
+    "start": ("▶", "cyan"),
+    "unknown": ("?", "yellow"),
+    "fault": ("!", "red"),
+    "found": ("=", "green"),
+    "done": ("✔", "green"),
+    "settle": ("✔", "yellow"),
+    "skip": ("-", "dim"),
+    "stop": ("✘", "red"),
+}
+LEGEND = "▶ called  ✔ done  = found done  ? outcome unknown  ! fault  - left out  ✘ stopped"
+
+
+def sign(action: str) -> Text:
+    """One character for what happened last to a step."""
+    character, style = SIGNS.get(action, ("·", "dim"))
+    return Text(character, style=style)
+
+
+def line(event: dict[str, Any]) -> str:
+    """One event as a line."""
+    step = f"{event['step']:>2}/{event['total_steps']}" if event["step"] else "     "
+    took = f" ({event['duration_ms']} ms)" if event["duration_ms"] is not None else ""
+    name = f"{event['step_name']}: " if event["step_name"] else ""
+    return f"{event['id']:>3}  {step}  {event['action']:<12} {name}{event['message']}{took}"
+
+
+class Steps:
+    """The steps of one posting as a table."""
+
+    def __init__(self, posting: dict[str, Any]) -> None:
+        self._posting = posting
+        self._last: dict[int, dict[str, Any]] = {}
+        self._status = posting["status"]
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Take note of an event."""
+        self._status = event["status"]
+        if event["step"]:
+            self._last[event["step"]] = event
+
+    def table(self) -> Table:
+        """How it looks now."""
+        title = f"{self._posting['document_key']}  {self._status}"
+        table = Table("", "step", "", "ms", "", title=title, title_justify="left")
+        for step in self._posting["steps"]:
+            event = self._last.get(step["number"])
+            table.add_row(
+                str(step["number"]),
+                step["title"],
+                sign(event["action"] if event else "open"),
+                "" if not event or event["duration_ms"] is None else str(event["duration_ms"]),
+                event["message"] if event else "",
+            )
+        return table
+
+
+@asynccontextmanager
+async def live(
+    posting: dict[str, Any], console: Console, *, as_json: bool
+) -> AsyncIterator[Callable[[dict[str, Any]], None]]:
+    """Show events as they are handed over: a table, lines, or lines of JSON."""
+    if as_json:
+        yield lambda event: print(json.dumps(event, ensure_ascii=False), flush=True)
+        return
+    if not console.is_terminal:
+        yield lambda event: print(line(event), flush=True)
+        return
+    steps = Steps(posting)
+    with Live(steps.table(), console=console, auto_refresh=False) as shown:
+
+        def show(event: dict[str, Any]) -> None:
+            steps.take(event)
+            shown.update(steps.table(), refresh=True)
+
+        yield show

@@ -1,0 +1,68 @@
+"""Settings of a process, from `ECLUSA_…` in the environment."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where the servers are, and how this process behaves."""
+
+    model_config = SettingsConfigDict(env_prefix="ECLUSA_", env_file=".env", extra="ignore")
+
+    database_url: str | None = Field(
+        default=None,
+        description="PostgreSQL 15 or newer, postgresql+asyncpg://…; without it, the embedded one",
+    )
+    redis_url: str | None = Field(
+        default=None,
+        description="Redis 7 or Valkey 8 or newer; without it, the embedded one",
+    )
+    data_dir: Path = Field(default=Path("var"), description="folder of the embedded servers")
+    config: Path = Field(
+        default=Path("eclusa.toml"), description="the file of connections and profiles"
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8600, ge=0, le=65535)
+    max_body_bytes: int = Field(default=4 * 1024 * 1024, gt=0)
+    drain_seconds: float = Field(
+        default=20.0, ge=0, description="how long open requests may take when the process stops"
+    )
+
+    worker_concurrency: int = Field(
+        default=200, ge=20, description="postings that one worker process works on at a time"
+    )
+    heartbeat_seconds: float = Field(
+        default=4.0, gt=0, description="a worker silent for so long has lost its jobs"
+    )
+    lock_ttl_seconds: float = Field(default=15.0, gt=0)
+    event_ttl_seconds: float = Field(default=3600.0, gt=0)
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+    api_url: str = Field(
+        default="http://127.0.0.1:8600", description="the service that `eclusa post` talks to"
+    )
+    api_key: SecretStr | None = Field(default=None, description="the key that it uses")
+
+    @property
+    def heartbeat(self) -> timedelta:
+        """After which a silent worker's jobs go to another."""
+        return timedelta(seconds=self.heartbeat_seconds)
+
+    @property
+    def lock_ttl(self) -> timedelta:
+        """How long a lock outlives its holder."""
+        return timedelta(seconds=self.lock_ttl_seconds)
+
+    @property
+    def event_ttl(self) -> timedelta:
+        """How long a job's events stay in Redis."""
+        return timedelta(seconds=self.event_ttl_seconds)

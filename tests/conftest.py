@@ -1,0 +1,84 @@
+"""Servers of the tests: the embedded ones, started once in each test process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from service import embedded, migrations
+from service.database import Database
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+TEMPLATE = "eclusa_template"
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the machine reaches a test."""
+    for name in ("DATABASE_URL", "REDIS_URL", "CONFIG", "API_KEY", "API_URL", "CONNECTION"):
+        monkeypatch.delenv(f"ECLUSA_{name}", raising=False)
+    monkeypatch.setenv("ECLUSA_DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[embedded.Servers]:
+    """PostgreSQL and Valkey of this test process."""
+    folder = tmp_path_factory.mktemp("servers") / "data"
+    async with embedded.open_servers(folder, durable=False) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def template(servers: embedded.Servers) -> str:
+    """A migrated database to copy from."""
+    url = await embedded.create_database(servers.database_url, TEMPLATE)
+    await migrations.migrate(url)
+    return TEMPLATE
+
+
+@pytest.fixture
+async def database_url(servers: embedded.Servers, template: str) -> AsyncIterator[str]:
+    """A fresh, migrated database."""
+    name = f"t_{uuid4().hex}"
+    yield await embedded.create_database(servers.database_url, name, template)
+    await embedded.drop_database(servers.database_url, name)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The pool of a fresh, migrated database."""
+    opened = Database(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def redis(servers: embedded.Servers) -> AsyncIterator[Redis]:
+    """An empty Redis."""
+    client = Redis.from_url(servers.redis_url)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def settings(
+    servers: embedded.Servers, database_url: str, redis: Redis, tmp_path: Path
+) -> Settings:
+    """Settings of a process on fresh servers, with a configuration file yet to be written."""
+    assert redis is not None
+    return Settings(
+        database_url=database_url,
+        redis_url=servers.redis_url,
+        config=tmp_path / "eclusa.toml",
+        heartbeat_seconds=1,
+        lock_ttl_seconds=3,
+    )

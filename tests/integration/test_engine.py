@@ -1,0 +1,719 @@
+"""The engine on real servers, with a scripted Odoo and a definition of three steps."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+from pydantic import BaseModel
+
+from service import jobs
+from service.database import forbid_open_transaction
+from service.errors import LivePosting, TransactionOpen, WrongStatus
+from service.locks import Locks
+from service.odoo.errors import (
+    Effect,
+    GatewayError,
+    LockConflict,
+    OdooError,
+    TimedOut,
+    Unreachable,
+    UserFault,
+)
+from service.posting import engine as engines
+from service.posting.engine import Engine, HandOver
+from service.posting.ledger import Ledger
+from service.posting.step import (
+    Actor,
+    Blocked,
+    Call,
+    Definition,
+    Deployment,
+    Done,
+    NewPosting,
+    Observation,
+    Pending,
+    Profile,
+    Settle,
+    Step,
+    Work,
+    write,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from redis.asyncio import Redis
+
+    from service.database import Database
+    from service.posting import audit
+
+ACTOR = Actor(name="tester", ip="127.0.0.1")
+TODAY = date(2026, 11, 24)
+
+
+class Paper(BaseModel):
+    """The document that the test definition posts."""
+
+    name: str
+
+
+class Found(BaseModel):
+    """What it finds."""
+
+    order: int | None = None
+
+
+@dataclass
+class ScriptedOdoo:
+    """Counts calls; each method's effect and trouble are the test's own."""
+
+    state: dict[str, Any] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    scripts: dict[str, list[Callable[[], Awaitable[Any]]]] = field(default_factory=dict)
+    read_trouble: list[OdooError] = field(default_factory=list)
+
+    async def look(self, name: str) -> Any:
+        forbid_open_transaction()
+        if self.read_trouble:
+            raise self.read_trouble.pop(0)
+        return self.state.get(name)
+
+    async def execute_kw(
+        self,
+        model: str,
+        method: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        del model, kwargs, timeout_seconds
+        forbid_open_transaction()
+        self.calls.append(method)
+        script = self.scripts.get(method)
+        if script:
+            return await script.pop(0)()
+        if method == "write":
+            self.state |= args[1]
+        else:
+            self.state[method] = self.state.get(method, 0) + 1
+        return True
+
+    async def search_read(self, *_: Any, **__: Any) -> list[Any]:
+        raise NotImplementedError
+
+    async def read(self, *_: Any, **__: Any) -> list[Any]:
+        raise NotImplementedError
+
+
+TestWork = Work[Paper, Profile, Found]
+
+
+async def note(work: TestWork) -> Observation:
+    """A repeatable step: two fields, written one by one."""
+    odoo = work.odoo
+    assert isinstance(odoo, ScriptedOdoo)
+    for name in ("first", "second"):
+        before = {name: await odoo.look(name)}
+        if before != {name: work.subject.name}:
+            return Pending(write("paper", 1, before, {name: work.subject.name}))
+    return Done()
+
+
+async def order(work: TestWork) -> Observation:
+    """A step whose call creates something."""
+    odoo = work.odoo
+    assert isinstance(odoo, ScriptedOdoo)
+    made = await odoo.look("make_order")
+    if made == "odd":
+        return Blocked("odd", "look at it", "needs_attention")
+    if made:
+        return Done({"order": 7}, "order 7")
+    return Pending(Call(model="paper", method="make_order", args=[[1]]))
+
+
+async def stamp(work: TestWork) -> Observation:
+    """A step that the posting can do without."""
+    odoo = work.odoo
+    assert isinstance(odoo, ScriptedOdoo)
+    assert work.facts.order == 7
+    if await odoo.look("stamp"):
+        return Done()
+    return Pending(Call(model="paper", method="stamp", args=[[7]]))
+
+
+QUICK = timedelta(milliseconds=20)
+
+
+def definition(*, late_arrival: bool = True, limit: float = 0.4) -> Definition[Any, Any, Any]:
+    """Three steps: written, created, optional."""
+    settle = Settle(QUICK, timedelta(seconds=limit), late_arrival=late_arrival)
+    short = {"timeout": timedelta(seconds=0.2), "settle": settle}
+    return Definition(
+        kind="paper",
+        title="Paper",
+        input_model=Paper,
+        subject_model=Paper,
+        profile_model=Profile,
+        facts_model=Found,
+        admit=lambda given, _: given,
+        document_key=lambda paper: paper.name,
+        today=lambda _: TODAY,
+        rights={},
+        steps=(
+            Step(number=1, name="note", title="Note", observe=note, repeatable=True, **short),
+            Step(number=2, name="order", title="Order", observe=order, **short),
+            Step(number=3, name="stamp", title="Stamp", observe=stamp, required=False, **short),
+        ),
+    )
+
+
+@dataclass
+class Bench:
+    """An engine with all that it works on."""
+
+    ledger: Ledger
+    engine: Engine
+    odoo: ScriptedOdoo
+    stopping: asyncio.Event
+    announced: list[audit.Record]
+    kind: Definition[Any, Any, Any]
+
+    async def accept(self, name: str = "A") -> UUID:
+        """A posting that waits."""
+        posting = await self.ledger.accept(
+            NewPosting(
+                id=uuid4(),
+                kind="paper",
+                connection="main",
+                document_key=name,
+                subject=Paper(name=name),
+                total_steps=3,
+                reference=None,
+                actor=ACTOR,
+            )
+        )
+        return posting.id
+
+    async def actions(self, posting_id: UUID) -> list[str]:
+        """What the audit says, in short: `2 start`."""
+        records = await self.ledger.history(posting_id)
+        return [f"{record.step} {record.action}" for record in records]
+
+    async def status(self, posting_id: UUID) -> tuple[str, str | None]:
+        """Status and code."""
+        posting = await self.ledger.get(posting_id)
+        return posting.status, posting.code
+
+
+@pytest.fixture
+def bench(database: Database, redis: Redis) -> Bench:
+    """An engine on fresh servers."""
+    return make_bench(database, redis, definition())
+
+
+def make_bench(database: Database, redis: Redis, kind: Definition[Any, Any, Any]) -> Bench:
+    """An engine for a definition."""
+    announced: list[audit.Record] = []
+
+    async def announce(record: audit.Record, _: int) -> None:
+        announced.append(record)
+
+    odoo = ScriptedOdoo()
+
+    async def deploy(name: str, _: str) -> Deployment:
+        return Deployment(connection=name, odoo=odoo, profile=Profile())
+
+    ledger = Ledger(database, jobs.enqueue_posting, announce)
+    stopping = asyncio.Event()
+    engine = Engine(
+        ledger=ledger,
+        locks=Locks(redis, ttl=timedelta(seconds=5)),
+        definitions={"paper": kind},
+        deploy=deploy,
+        worker="test",
+        stopping=stopping,
+    )
+    return Bench(ledger, engine, odoo, stopping, announced, kind)
+
+
+async def trouble(error: OdooError) -> Any:
+    """Answer a call with an error."""
+    raise error
+
+
+async def test_a_clean_posting_makes_each_call_once(bench: Bench) -> None:
+    """Every step is started, done, and recorded in order."""
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("completed", None)
+    assert bench.odoo.calls == ["write", "write", "make_order", "stamp"]
+    assert await bench.actions(posting_id) == [
+        "0 accept",
+        "0 claim",
+        "1 start",
+        "1 done",
+        "1 start",
+        "1 done",
+        "2 start",
+        "2 done",
+        "3 start",
+        "3 done",
+        "0 complete",
+    ]
+    assert (await bench.ledger.get(posting_id)).facts == {"order": 7}
+    assert (await bench.ledger.verify(posting_id)).valid
+
+
+async def test_announcements_are_the_audit_in_order(bench: Bench) -> None:
+    """Whoever listens hears exactly what was committed."""
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert bench.announced == await bench.ledger.history(posting_id)
+
+
+async def test_work_that_is_done_already_is_found(bench: Bench) -> None:
+    """Nothing is called for what Odoo shows to be done."""
+    bench.odoo.state = {"first": "A", "second": "A", "make_order": 1, "stamp": 1}
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert bench.odoo.calls == []
+    assert (await bench.actions(posting_id))[2:] == ["1 found", "2 found", "3 found", "0 complete"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(TimedOut("slow"), id="timeout"),
+        pytest.param(GatewayError("502"), id="gateway"),
+        pytest.param(Unreachable("cut"), id="connection lost"),
+    ],
+)
+async def test_a_late_success_is_found_and_not_repeated(bench: Bench, error: OdooError) -> None:
+    """A call of unknown outcome is settled by looking."""
+
+    async def late() -> Any:
+        async def arrive() -> None:
+            bench.odoo.state["make_order"] = 1
+
+        asyncio.get_running_loop().call_later(0.1, lambda: asyncio.ensure_future(arrive()))
+        raise error
+
+    bench.odoo.scripts["make_order"] = [late]
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("completed", None)
+    assert bench.odoo.calls.count("make_order") == 1
+    assert "2 unknown" in await bench.actions(posting_id)
+    [settled] = [
+        record for record in await bench.ledger.history(posting_id) if record.action == "settle"
+    ]
+    [started] = [
+        record
+        for record in await bench.ledger.history(posting_id)
+        if record.action == "start" and record.step == 2
+    ]
+    assert settled.settles == started.seq
+
+
+async def test_an_effect_that_never_comes_needs_a_person(bench: Bench) -> None:
+    """A step whose effect could still arrive is never called again by itself."""
+    bench.odoo.scripts["make_order"] = [lambda: trouble(TimedOut("slow"))]
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("needs_attention", "outcome_unknown")
+    assert bench.odoo.calls.count("make_order") == 1
+
+
+async def test_a_person_who_resumes_allows_another_attempt(bench: Bench) -> None:
+    """Resuming after the settle time calls the step again, when it is still not done."""
+    bench.odoo.scripts["make_order"] = [lambda: trouble(TimedOut("slow"))]
+    posting_id = await bench.accept()
+    await bench.engine.run(posting_id)
+
+    await bench.ledger.resume(posting_id, ACTOR)
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("completed", None)
+    assert bench.odoo.calls.count("make_order") == 2
+
+
+async def test_a_step_that_cannot_arrive_late_is_called_again(
+    database: Database, redis: Redis
+) -> None:
+    """After the settle time, when it is still pending."""
+    bench = make_bench(database, redis, definition(late_arrival=False))
+    bench.odoo.scripts["make_order"] = [lambda: trouble(TimedOut("slow"))]
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("completed", None)
+    assert bench.odoo.calls.count("make_order") == 2
+
+
+async def test_a_repeatable_write_of_unknown_outcome_is_sent_again_at_once(bench: Bench) -> None:
+    """Fixed values may be written twice."""
+    bench.odoo.scripts["write"] = [lambda: trouble(TimedOut("slow"))]
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("completed", None)
+    assert bench.odoo.calls.count("write") == 3
+
+
+async def test_a_fault_after_the_commit_is_a_success(bench: Bench) -> None:
+    """What Odoo shows decides, and not its message."""
+
+    async def made_and_refused() -> Any:
+        bench.odoo.state["make_order"] = 1
+        raise UserFault("it must be in draft")
+
+    bench.odoo.scripts["make_order"] = [made_and_refused]
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("completed", None)
+    [done] = [
+        record
+        for record in await bench.ledger.history(posting_id)
+        if record.step == 2 and record.action == "done"
+    ]
+    assert done.status == "warning"
+    assert done.code == "odoo_user_fault"
+
+
+async def test_a_fault_without_effect_fails_and_can_be_resumed(bench: Bench) -> None:
+    """The posting stops with the fault's code; a resume goes on at that step."""
+    bench.odoo.scripts["make_order"] = [lambda: trouble(UserFault("not yet"))]
+    posting_id = await bench.accept()
+    await bench.engine.run(posting_id)
+    assert await bench.status(posting_id) == ("failed", "odoo_user_fault")
+
+    await bench.ledger.resume(posting_id, ACTOR)
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("completed", None)
+    records = await bench.ledger.history(posting_id)
+    [point] = [record for record in records if record.action == "resume_point"]
+    assert "step 2" in point.message
+
+
+async def test_a_lock_conflict_is_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Odoo rolled it back: the same call may succeed."""
+    monkeypatch.setattr(engines, "CONFLICT_PAUSE", QUICK)
+    bench.odoo.scripts["make_order"] = [lambda: trouble(LockConflict("locked"))] * 2
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("completed", None)
+    assert bench.odoo.calls.count("make_order") == 3
+
+
+async def test_an_optional_step_that_fails_is_a_warning(bench: Bench) -> None:
+    """The audit says that it was left out, and does not call it a success."""
+    bench.odoo.scripts["stamp"] = [lambda: trouble(UserFault("no ink"))]
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("completed", None)
+    [skipped] = [
+        record for record in await bench.ledger.history(posting_id) if record.action == "skip"
+    ]
+    assert (skipped.step, skipped.status, skipped.code) == (3, "warning", "odoo_user_fault")
+
+
+async def test_a_probe_that_fails_stops_the_posting(bench: Bench) -> None:
+    """Not being able to look never means that nothing is there."""
+    bench.odoo.read_trouble = [Unreachable("down", effect=Effect.NONE)]
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("failed", "odoo_unreachable")
+    assert bench.odoo.calls == []
+
+
+async def test_a_call_that_was_never_sent_fails_without_doubt(bench: Bench) -> None:
+    """A refused connection proves that nothing was sent."""
+    bench.odoo.scripts["make_order"] = [
+        lambda: trouble(Unreachable("refused", effect=Effect.NONE))
+    ]
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("failed", "odoo_unreachable")
+
+
+async def test_trouble_while_settling_is_looked_through(bench: Bench) -> None:
+    """Odoo may be away for a while: the effect is looked for until the settle time is over."""
+
+    async def made_and_cut() -> Any:
+        bench.odoo.state["make_order"] = 1
+        bench.odoo.read_trouble = [Unreachable("away"), GatewayError("502")]
+        raise TimedOut("slow")
+
+    bench.odoo.scripts["make_order"] = [made_and_cut]
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("completed", None)
+
+
+async def test_a_blocked_step_stops_with_its_own_code(bench: Bench) -> None:
+    """The definition's code and status are the posting's."""
+    bench.odoo.state["make_order"] = "odd"
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("needs_attention", "odd")
+
+
+async def test_a_defect_of_a_definition_ends_in_a_true_state(bench: Bench) -> None:
+    """An unexpected exception is the posting's failure, with the call still in doubt."""
+
+    async def broken() -> Any:
+        raise ZeroDivisionError
+
+    bench.odoo.scripts["make_order"] = [broken]
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("failed", "internal_error")
+    [entry] = [entry for entry in await bench.ledger.entries(posting_id) if entry.number == 2]
+    assert entry.in_doubt
+
+
+class Killed(BaseException):
+    """Ends a run as kill -9 would: nothing after it happens."""
+
+
+async def kill() -> Any:
+    """Die during a call."""
+    raise Killed
+
+
+async def test_a_killed_worker_is_followed_without_a_second_call(bench: Bench) -> None:
+    """The next claim settles the call in doubt before it does anything else."""
+
+    async def made_and_killed() -> Any:
+        bench.odoo.state["make_order"] = 1
+        raise Killed
+
+    bench.odoo.scripts["make_order"] = [made_and_killed]
+    posting_id = await bench.accept()
+    with pytest.raises(Killed):
+        await bench.engine.run(posting_id)
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("completed", None)
+    assert bench.odoo.calls.count("make_order") == 1
+    assert "2 settle" in await bench.actions(posting_id)
+
+
+async def test_a_take_over_waits_for_the_settle_time(bench: Bench) -> None:
+    """The effect of a dead worker's call may come after the take-over began."""
+    bench.odoo.scripts["make_order"] = [kill]
+    posting_id = await bench.accept()
+    with pytest.raises(Killed):
+        await bench.engine.run(posting_id)
+
+    def arrive() -> None:
+        bench.odoo.state["make_order"] = 1
+
+    asyncio.get_running_loop().call_later(0.15, arrive)
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("completed", None)
+    assert bench.odoo.calls.count("make_order") == 1
+
+
+async def test_nothing_is_changed_while_a_call_is_in_doubt(bench: Bench) -> None:
+    """Earlier steps are looked at, but not done again, before the doubt is settled."""
+    bench.odoo.scripts["make_order"] = [kill]
+    posting_id = await bench.accept()
+    with pytest.raises(Killed):
+        await bench.engine.run(posting_id)
+    bench.odoo.state["first"] = "changed by somebody"
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("needs_attention", "outcome_unknown")
+    assert bench.odoo.calls.count("write") == 2
+
+
+async def test_the_same_document_twice_is_one_posting(bench: Bench) -> None:
+    """The second one is refused with the id of the first; once completed, it is the first."""
+    posting_id = await bench.accept()
+    with pytest.raises(LivePosting) as refused:
+        await bench.accept()
+    assert refused.value.posting_id == posting_id
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.accept() == posting_id
+
+
+async def test_many_at_once_make_one_posting(bench: Bench) -> None:
+    """However many ask at the same moment."""
+    answers = await asyncio.gather(*(bench.accept() for _ in range(20)), return_exceptions=True)
+
+    accepted = [answer for answer in answers if isinstance(answer, UUID)]
+    refused = [answer for answer in answers if isinstance(answer, LivePosting)]
+    assert (len(accepted), len(refused)) == (1, 19)
+
+
+async def test_an_old_fence_writes_and_calls_nothing_more(bench: Bench) -> None:
+    """A worker that was taken over during a call leaves no trace afterwards."""
+
+    async def taken_over_meanwhile() -> Any:
+        bench.odoo.state["make_order"] = 1
+        await bench.ledger.claim(posting_id, "another")
+        return True
+
+    bench.odoo.scripts["make_order"] = [taken_over_meanwhile]
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert (await bench.actions(posting_id))[-1] == "0 claim"
+    assert bench.odoo.calls[-1] == "make_order"
+
+
+async def test_a_lost_lock_hands_the_posting_over(bench: Bench, redis: Redis) -> None:
+    """Without the lock no further call is made."""
+
+    async def lock_taken() -> Any:
+        bench.odoo.state["make_order"] = 1
+        await redis.set("eclusa:lock:main:paper:A", "somebody#99")
+        while True:
+            await asyncio.sleep(0.05)
+            if await redis.get("eclusa:lock:main:paper:A") == b"somebody#99":
+                await asyncio.sleep(1.5)
+                return True
+
+    bench.odoo.scripts["make_order"] = [lock_taken]
+    posting_id = await bench.accept()
+
+    with pytest.raises(HandOver):
+        await bench.engine.run(posting_id)
+
+    assert (await bench.status(posting_id))[0] == "pending"
+    assert bench.odoo.calls[-1] == "make_order"
+
+
+async def test_a_stopping_worker_hands_over_between_calls(bench: Bench) -> None:
+    """The call under way is recorded; the next step is somebody else's."""
+
+    async def told_to_stop() -> Any:
+        bench.odoo.state["first"] = "A"
+        bench.stopping.set()
+        return True
+
+    bench.odoo.scripts["write"] = [told_to_stop]
+    posting_id = await bench.accept()
+
+    with pytest.raises(HandOver):
+        await bench.engine.run(posting_id)
+
+    assert (await bench.status(posting_id))[0] == "pending"
+    assert bench.odoo.calls == ["write"]
+
+
+async def test_rollback_forgets_the_links_and_a_resume_finds_them_again(bench: Bench) -> None:
+    """Nothing is made twice after a rollback."""
+    bench.odoo.scripts["stamp"] = [lambda: trouble(UserFault("x"))]
+    bench.odoo.state["make_order"] = "odd"
+    posting_id = await bench.accept()
+    await bench.engine.run(posting_id)
+    rolled_back = await bench.ledger.roll_back(posting_id, ACTOR)
+    assert (rolled_back.status, rolled_back.facts, rolled_back.step) == ("rolled_back", {}, 0)
+    bench.odoo.state["make_order"] = 1
+
+    await bench.ledger.resume(posting_id, ACTOR)
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("completed", None)
+    assert bench.odoo.calls.count("make_order") == 0
+
+
+async def test_a_completed_posting_is_neither_resumed_nor_rolled_back(bench: Bench) -> None:
+    """What is done stays done."""
+    posting_id = await bench.accept()
+    await bench.engine.run(posting_id)
+
+    with pytest.raises(WrongStatus):
+        await bench.ledger.resume(posting_id, ACTOR)
+    with pytest.raises(WrongStatus):
+        await bench.ledger.roll_back(posting_id, ACTOR)
+
+
+async def test_a_network_call_inside_a_transaction_raises(database: Database) -> None:
+    """The guard sees the transaction of this task and of the one that started it."""
+    async with database.transaction():
+        with pytest.raises(TransactionOpen):
+            forbid_open_transaction()
+
+        async def child() -> None:
+            forbid_open_transaction()
+
+        with pytest.raises(TransactionOpen):
+            await asyncio.create_task(child())
+
+    forbid_open_transaction()
+
+
+async def test_a_changed_audit_record_is_found(bench: Bench, database: Database) -> None:
+    """The chain names the first record that is not as it was written."""
+    from sqlalchemy import text
+
+    posting_id = await bench.accept()
+    await bench.engine.run(posting_id)
+    async with database.transaction() as connection:
+        await connection.execute(text("UPDATE audit_record SET message = 'x' WHERE seq = 5"))
+
+    verdict = await bench.ledger.verify(posting_id)
+
+    assert (verdict.valid, verdict.broken_at) == (False, 5)
+
+
+async def test_cut_off_audit_records_are_found(bench: Bench, database: Database) -> None:
+    """The posting knows where its chain ends."""
+    from sqlalchemy import text
+
+    posting_id = await bench.accept()
+    await bench.engine.run(posting_id)
+    async with database.transaction() as connection:
+        await connection.execute(text("DELETE FROM audit_record WHERE seq > 9"))
+
+    verdict = await bench.ledger.verify(posting_id)
+
+    assert (verdict.valid, verdict.broken_at) == (False, 10)
+
+
