@@ -26,6 +26,7 @@ from service.odoo.client import diagnose
 from service.runtime import open_runtime
 from service.settings import Settings
 from service.simulator import app as simulated
+from service.simulator import faults
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
+EXIT_INTERRUPTED = 130
+NEW_ODOO = 19
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,7 +66,7 @@ def _run(work: Coroutine[Any, Any, int | None]) -> None:
         err.print(f"The service cannot be reached: {error}", style="red", markup=False)
         raise typer.Exit(EXIT_UNREACHABLE) from error
     except KeyboardInterrupt as error:
-        raise typer.Exit(130) from error
+        raise typer.Exit(EXIT_INTERRUPTED) from error
     if code:
         raise typer.Exit(code)
 
@@ -113,7 +116,11 @@ async def _serve(given: Settings, *, with_worker: bool) -> None:
         async with asyncio.TaskGroup() as tasks:
             if with_worker:
                 tasks.create_task(_work(settings, server.draining), name="worker")
-            await server.serve()
+            listener = server.config.bind_socket()
+            address = listener.getsockname()
+            sys.stdout.write(f"Eclusa at http://{address[0]}:{address[1]}\n")
+            sys.stdout.flush()
+            await server.serve(sockets=[listener])
             server.draining.set()
 
 
@@ -251,19 +258,37 @@ def _client(settings: Settings) -> ApiClient:
 @app.command()
 def simulator(
     port: Annotated[int, typer.Option(help="port to listen on; 0 takes a free one")] = 8069,
-    version: Annotated[str, typer.Option(help="17 or 19")] = "17",
-    documents: Annotated[int, typer.Option(help="CTe documents to begin with")] = 10,
+    version: Annotated[int, typer.Option(help="17 or 19", min=17, max=19)] = 17,
+    documents: Annotated[int, typer.Option(help="CTe documents to begin with", min=0)] = 10,
     seed: Annotated[int, typer.Option(help="the same seed, the same documents")] = 1,
+    duration: Annotated[
+        list[str] | None,
+        typer.Option(help="how long a method computes, METHOD=SECONDS; repeatable"),
+    ] = None,
     fault: Annotated[
-        list[str] | None, typer.Option(help="a fault, such as kind=slow,seconds=5; repeatable")
+        list[str] | None,
+        typer.Option(help="a trouble, such as kind=slow,method=action_post,seconds=5; repeatable"),
     ] = None,
 ) -> None:
     """Serve an Odoo that fits in memory, for trying out and for tests."""
-    telemetry.configure_logs(Settings())
-    settings = simulated.SimulatorSettings.of_options(
-        port=port, version=version, documents=documents, seed=seed, faults=fault or []
-    )
-    _run(simulated.serve(settings))
+    pairs = [text.rpartition("=") for text in duration or []]
+    try:
+        settings = simulated.SimulatorSettings(
+            port=port,
+            version=19 if version == NEW_ODOO else 17,
+            documents=documents,
+            seed=seed,
+            durations={name: float(seconds) for name, _, seconds in pairs},
+            faults=tuple(faults.from_text(text) for text in fault or []),
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    _run(simulated.serve(settings, announce=_announce_simulator))
+
+
+def _announce_simulator(running: simulated.Simulator) -> None:
+    sys.stdout.write(f"simulated Odoo {running.world.version} at {running.url}\n")
+    sys.stdout.flush()
 
 
 @app.command()

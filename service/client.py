@@ -26,7 +26,9 @@ class ApiError(Exception):
 
     def __str__(self) -> str:
         lines = [str(self.problem.get("detail") or f"HTTP {self.status}")]
-        lines += [f"  {item['field']}: {item['message']}" for item in self.problem.get("errors", [])]
+        lines += [
+            f"  {item['field']}: {item['message']}" for item in self.problem.get("errors", [])
+        ]
         return "\n".join(lines)
 
 
@@ -70,6 +72,8 @@ class ApiClient:
                         await source.response.aread()
                         raise ApiError(source.response.status_code, _problem(source.response))
                     async for event in source.aiter_sse():
+                        if not event.data:  # a keep-alive
+                            continue
                         last = int(event.id)
                         yield {**json.loads(event.data), "id": last, "event": event.event}
                         if event.event == "end":

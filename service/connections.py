@@ -150,7 +150,9 @@ class Connections:
         """What the user of a connection must be allowed to, for all kinds that it has."""
         wanted: dict[str, list[Operation]] = {}
         for owner, kind in self._profiles:
-            for model, operations in self._definitions[kind].rights.items() if owner == name else ():
+            for model, operations in (
+                self._definitions[kind].rights.items() if owner == name else ()
+            ):
                 known = wanted.setdefault(model, [])
                 known += [operation for operation in operations if operation not in known]
         return wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import asynccontextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.live import Live
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable, Iterator
 
     from rich.console import Console
 
@@ -74,16 +74,15 @@ class Steps:
         return table
 
 
-@asynccontextmanager
-async def live(
+@contextmanager
+def live(
     posting: dict[str, Any], console: Console, *, as_json: bool
-) -> AsyncIterator[Callable[[dict[str, Any]], None]]:
+) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Show events as they are handed over: a table, lines, or lines of JSON."""
-    if as_json:
-        yield lambda event: print(json.dumps(event, ensure_ascii=False), flush=True)
-        return
-    if not console.is_terminal:
-        yield lambda event: print(line(event), flush=True)
+    if as_json or not console.is_terminal:
+        yield lambda event: _print(
+            json.dumps(event, ensure_ascii=False) if as_json else line(event)
+        )
         return
     steps = Steps(posting)
     with Live(steps.table(), console=console, auto_refresh=False) as shown:
@@ -93,3 +92,8 @@ async def live(
             shown.update(steps.table(), refresh=True)
 
         yield show
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

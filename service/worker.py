@@ -75,13 +75,16 @@ async def run(runtime: Runtime, stopping: asyncio.Event) -> None:
         stopping=stopping,
     )
 
+    async def post_one(job: Job) -> None:
+        await post(engine, job)
+
     @asynccontextmanager
     async def queue() -> AsyncIterator[PgQueuer]:
         async with asyncpg.create_pool(  # type: ignore[no-untyped-call]  # asyncpg has no types here
             _plain_url(runtime.settings.database_url or ""), min_size=2, max_size=POOL_SIZE
         ) as pool:
             queuer = PgQueuer(AsyncpgPoolDriver(pool))
-            queuer.entrypoint(jobs.POSTING, accepts_context=False)(lambda job: post(engine, job))
+            queuer.entrypoint(jobs.POSTING, accepts_context=False)(post_one)
             yield queuer
 
     log.info("worker_started", worker=name())

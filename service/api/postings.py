@@ -235,7 +235,7 @@ async def create_posting(
     summary="List postings",
     responses=problems.responses(422),
 )
-async def list_postings(  # noqa: PLR0917  each is a query parameter
+async def list_postings(
     runtime: CurrentRuntime,
     _: CurrentActor,
     status: Status | None = None,

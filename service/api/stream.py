@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KEEP_ALIVE_SECONDS = 15.0
 MEDIA_TYPE = "text/event-stream"
-RETRY = b"retry: 1000\n\n"
+RETRY = b"retry: 1000\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 
 

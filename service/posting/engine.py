@@ -139,6 +139,7 @@ class Run:
     stopping: asyncio.Event
     _facts: dict[str, Any] = field(init=False)
     _claimed_at: float = field(init=False)
+    _sent_at: float = field(default=0.0, init=False)
     _found: int = field(default=0, init=False)
     _acted: bool = field(default=False, init=False)
 
@@ -279,6 +280,7 @@ class Run:
         entry = await self.ledger.start(self.claim, step, pending.call, step.settle.limit)
         self._acted = True
         self._check_lease()
+        self._sent_at = time.monotonic()
         try:
             answer = await step.act(self.deployment.odoo, pending.call, step.timeout)
         except OdooError as error:
@@ -404,8 +406,11 @@ class Run:
         )
 
     def _duration_ms(self, entry: Entry) -> int | None:
+        """How long since the call was sent, here or by the worker that had the posting before."""
         if entry.sent_at is None:
             return None
+        if not entry.sent_by_another(self.claim.fence):
+            return round((time.monotonic() - self._sent_at) * 1000)
         since_claim = time.monotonic() - self._claimed_at
         return round(((self.claim.at - entry.sent_at).total_seconds() + since_claim) * 1000)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
 from pydantic import BaseModel
+from sqlalchemy import text
 
 from service import jobs
 from service.database import forbid_open_transaction
 from service.errors import LivePosting, TransactionOpen, WrongStatus
-from service.locks import Locks
+from service.locks import Lease, Locks
 from service.odoo.errors import (
     Effect,
     GatewayError,
@@ -45,7 +47,7 @@ from service.posting.step import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from redis.asyncio import Redis
 
@@ -153,7 +155,7 @@ QUICK = timedelta(milliseconds=20)
 def definition(*, late_arrival: bool = True, limit: float = 0.4) -> Definition[Any, Any, Any]:
     """Three steps: written, created, optional."""
     settle = Settle(QUICK, timedelta(seconds=limit), late_arrival=late_arrival)
-    short = {"timeout": timedelta(seconds=0.2), "settle": settle}
+    wait = timedelta(seconds=0.2)
     return Definition(
         kind="paper",
         title="Paper",
@@ -166,11 +168,39 @@ def definition(*, late_arrival: bool = True, limit: float = 0.4) -> Definition[A
         today=lambda _: TODAY,
         rights={},
         steps=(
-            Step(number=1, name="note", title="Note", observe=note, repeatable=True, **short),
-            Step(number=2, name="order", title="Order", observe=order, **short),
-            Step(number=3, name="stamp", title="Stamp", observe=stamp, required=False, **short),
+            Step(
+                number=1,
+                name="note",
+                title="Note",
+                observe=note,
+                repeatable=True,
+                timeout=wait,
+                settle=settle,
+            ),
+            Step(number=2, name="order", title="Order", observe=order, timeout=wait, settle=settle),
+            Step(
+                number=3,
+                name="stamp",
+                title="Stamp",
+                observe=stamp,
+                required=False,
+                timeout=wait,
+                settle=settle,
+            ),
         ),
     )
+
+
+class WatchedLocks(Locks):
+    """Locks that remember the leases they gave."""
+
+    leases: list[Lease]
+
+    @asynccontextmanager
+    async def hold(self, key: str, *, owner: str, rank: int) -> AsyncIterator[Lease]:
+        async with super().hold(key, owner=owner, rank=rank) as lease:
+            self.leases.append(lease)
+            yield lease
 
 
 @dataclass
@@ -179,6 +209,7 @@ class Bench:
 
     ledger: Ledger
     engine: Engine
+    locks: WatchedLocks
     odoo: ScriptedOdoo
     stopping: asyncio.Event
     announced: list[audit.Record]
@@ -231,15 +262,17 @@ def make_bench(database: Database, redis: Redis, kind: Definition[Any, Any, Any]
 
     ledger = Ledger(database, jobs.enqueue_posting, announce)
     stopping = asyncio.Event()
+    locks = WatchedLocks(redis, ttl=timedelta(seconds=1))
+    locks.leases = []
     engine = Engine(
         ledger=ledger,
-        locks=Locks(redis, ttl=timedelta(seconds=5)),
+        locks=locks,
         definitions={"paper": kind},
         deploy=deploy,
         worker="test",
         stopping=stopping,
     )
-    return Bench(ledger, engine, odoo, stopping, announced, kind)
+    return Bench(ledger, engine, locks, odoo, stopping, announced, kind)
 
 
 async def trouble(error: OdooError) -> Any:
@@ -457,9 +490,7 @@ async def test_a_probe_that_fails_stops_the_posting(bench: Bench) -> None:
 
 async def test_a_call_that_was_never_sent_fails_without_doubt(bench: Bench) -> None:
     """A refused connection proves that nothing was sent."""
-    bench.odoo.scripts["make_order"] = [
-        lambda: trouble(Unreachable("refused", effect=Effect.NONE))
-    ]
+    bench.odoo.scripts["make_order"] = [lambda: trouble(Unreachable("refused", effect=Effect.NONE))]
     posting_id = await bench.accept()
 
     await bench.engine.run(posting_id)
@@ -612,11 +643,8 @@ async def test_a_lost_lock_hands_the_posting_over(bench: Bench, redis: Redis) ->
     async def lock_taken() -> Any:
         bench.odoo.state["make_order"] = 1
         await redis.set("eclusa:lock:main:paper:A", "somebody#99")
-        while True:
-            await asyncio.sleep(0.05)
-            if await redis.get("eclusa:lock:main:paper:A") == b"somebody#99":
-                await asyncio.sleep(1.5)
-                return True
+        await asyncio.wait_for(bench.locks.leases[-1].lost.wait(), 5)
+        return True
 
     bench.odoo.scripts["make_order"] = [lock_taken]
     posting_id = await bench.accept()
@@ -691,8 +719,6 @@ async def test_a_network_call_inside_a_transaction_raises(database: Database) ->
 
 async def test_a_changed_audit_record_is_found(bench: Bench, database: Database) -> None:
     """The chain names the first record that is not as it was written."""
-    from sqlalchemy import text
-
     posting_id = await bench.accept()
     await bench.engine.run(posting_id)
     async with database.transaction() as connection:
@@ -705,8 +731,6 @@ async def test_a_changed_audit_record_is_found(bench: Bench, database: Database)
 
 async def test_cut_off_audit_records_are_found(bench: Bench, database: Database) -> None:
     """The posting knows where its chain ends."""
-    from sqlalchemy import text
-
     posting_id = await bench.accept()
     await bench.engine.run(posting_id)
     async with database.transaction() as connection:
@@ -715,5 +739,3 @@ async def test_cut_off_audit_records_are_found(bench: Bench, database: Database)
     verdict = await bench.ledger.verify(posting_id)
 
     assert (verdict.valid, verdict.broken_at) == (False, 10)
-
-

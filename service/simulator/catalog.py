@@ -1,0 +1,229 @@
+"""What a deployment configures: products, units, teams, operations, price lists, journals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from service.simulator import fields
+from service.simulator.orm import Model
+
+if TYPE_CHECKING:
+    from service.simulator.orm import Environment, Record
+
+OPERATION_MODEL = "l10n_br_ciel_it_account.operacao"
+
+
+class UnitOfMeasure(Model):
+    """Units of measure."""
+
+    model = "uom.uom"
+    title = "Product Unit of Measure"
+    own_fields: ClassVar[dict[str, fields.Field]] = {
+        "name": fields.char("Unit of Measure", required=True),
+        "active": fields.boolean("Active", default=True),
+    }
+
+
+class Product(Model):
+    """Products and services."""
+
+    model = "product.product"
+    title = "Product Variant"
+    order = "default_code, name"
+    own_fields: ClassVar[dict[str, fields.Field]] = {
+        "name": fields.char("Name", required=True),
+        "default_code": fields.char("Internal Reference", indexed=True),
+        "active": fields.boolean("Active", default=True),
+        "purchase_ok": fields.boolean("Can be Purchased", default=True),
+        "type": fields.selection(
+            "Product Type",
+            ("consu", "Consumable"),
+            ("service", "Service"),
+            ("product", "Storable Product"),
+            default="consu",
+        ),
+        "purchase_method": fields.selection(
+            "Control Policy",
+            ("purchase", "On ordered quantities"),
+            ("receive", "On received quantities"),
+            default="receive",
+        ),
+        "standard_price": fields.floating("Cost", default=0.0),
+        "uom_id": fields.many2one(
+            "uom.uom", "Unit of Measure", default=lambda env: env.seed.uom_id
+        ),
+        "company_id": fields.many2one("res.company", "Company"),
+        "seller_ids": fields.one2many("product.supplierinfo", "product_id", "Vendors"),
+        "detailed_type": fields.selection(
+            "Product Type",
+            ("consu", "Consumable"),
+            ("service", "Service"),
+            ("product", "Storable Product"),
+            versions=frozenset({17}),
+        ),
+        "is_storable": fields.boolean("Track Inventory", versions=frozenset({19})),
+    }
+
+    def display(self, record_id: int) -> str:
+        """Return `[code] name`."""
+        product = self.record(record_id)
+        code = product["default_code"]
+        return f"[{code}] {product['name']}" if code else str(product["name"])
+
+
+class VendorPrice(Model):
+    """The price list of a vendor."""
+
+    model = "product.supplierinfo"
+    title = "Supplier Pricelist"
+    order = "sequence, min_qty desc, price, id"
+    own_fields: ClassVar[dict[str, fields.Field]] = {
+        "partner_id": fields.many2one("res.partner", "Vendor", required=True),
+        "product_id": fields.many2one("product.product", "Product Variant"),
+        "company_id": fields.many2one("res.company", "Company"),
+        "currency_id": fields.many2one("res.currency", "Currency"),
+        "price": fields.floating("Price", default=0.0),
+        "min_qty": fields.floating("Quantity", default=0.0),
+        "sequence": fields.integer("Sequence", default=1),
+        "delay": fields.integer("Delivery Lead Time", default=1),
+    }
+
+    def display(self, record_id: int) -> str:
+        """Return the vendor's name."""
+        partner = self.record(record_id).one("partner_id")
+        return partner.label if partner else ""
+
+
+class Team(Model):
+    """Teams, among them the one whose members approve purchases."""
+
+    model = "crm.team"
+    title = "Sales Team"
+    own_fields: ClassVar[dict[str, fields.Field]] = {
+        "name": fields.char("Sales Team", required=True),
+        "active": fields.boolean("Active", default=True),
+        "company_id": fields.many2one("res.company", "Company"),
+    }
+
+
+class PaymentProvider(Model):
+    """How bills are paid."""
+
+    model = "payment.provider"
+    title = "Payment Provider"
+    own_fields: ClassVar[dict[str, fields.Field]] = {
+        "name": fields.char("Name", required=True),
+        "code": fields.char("Code"),
+        "company_id": fields.many2one("res.company", "Company"),
+    }
+
+
+class PaymentTerm(Model):
+    """Terms of payment."""
+
+    model = "account.payment.term"
+    title = "Payment Terms"
+    own_fields: ClassVar[dict[str, fields.Field]] = {
+        "name": fields.char("Payment Terms", required=True),
+        "active": fields.boolean("Active", default=True),
+    }
+
+
+class PickingType(Model):
+    """Where goods and services are received; belongs to one company."""
+
+    model = "stock.picking.type"
+    title = "Picking Type"
+    order = "sequence, id"
+    company_rule = True
+    own_fields: ClassVar[dict[str, fields.Field]] = {
+        "name": fields.char("Operation Type", required=True),
+        "sequence": fields.integer("Sequence", default=10),
+        "code": fields.selection(
+            "Type of Operation",
+            ("incoming", "Receipt"),
+            ("outgoing", "Delivery"),
+            ("internal", "Internal Transfer"),
+            default="incoming",
+        ),
+        "company_id": fields.many2one("res.company", "Company", required=True),
+        "active": fields.boolean("Active", default=True),
+    }
+
+    def display(self, record_id: int) -> str:
+        """Return `company: name`."""
+        kind = self.record(record_id)
+        company = kind.one("company_id")
+        return f"{company.label if company else ''}: {kind['name']}"
+
+
+class FiscalOperation(Model):
+    """What the tax code calls the operation; belongs to one company."""
+
+    model = OPERATION_MODEL
+    title = "Fiscal Operation"
+    company_rule = True
+    own_fields: ClassVar[dict[str, fields.Field]] = {
+        "name": fields.char("Name", required=True),
+        "company_id": fields.many2one("res.company", "Company", required=True),
+        "active": fields.boolean("Active", default=True),
+        "l10n_br_tipo_operacao": fields.selection(
+            "Direction", ("entrada", "Inbound"), ("saida", "Outbound"), default="entrada"
+        ),
+        "l10n_br_transporte": fields.boolean("Transport"),
+        "l10n_br_destino_operacao": fields.selection(
+            "Destination", ("1", "Within the state"), ("2", "Between states")
+        ),
+        "l10n_br_regime_tributario": fields.selection(
+            "Tax Regime", ("1", "Simples Nacional"), ("3", "Regime Normal")
+        ),
+    }
+
+
+class Journal(Model):
+    """Journals of entries."""
+
+    model = "account.journal"
+    title = "Journal"
+    order = "sequence, type, code"
+    company_rule = True
+    own_fields: ClassVar[dict[str, fields.Field]] = {
+        "name": fields.char("Journal Name", required=True),
+        "code": fields.char("Short Code", required=True),
+        "type": fields.selection(
+            "Type",
+            ("sale", "Sales"),
+            ("purchase", "Purchase"),
+            ("cash", "Cash"),
+            ("bank", "Bank"),
+            ("general", "Miscellaneous"),
+        ),
+        "sequence": fields.integer("Sequence", default=10),
+        "company_id": fields.many2one("res.company", "Company", required=True),
+        "active": fields.boolean("Active", default=True),
+    }
+
+
+def default_picking_type(env: Environment) -> int | None:
+    """Return the first receipt type of the company of the call."""
+    types = env["stock.picking.type"]
+    ids = types.table.referring("company_id", env.company_id)
+    return next(iter(types.sorted_ids(ids, types.order)), None)
+
+
+def vendor_prices(product: Record, partner_id: int) -> list[Record]:
+    """Return the entries of a vendor's price list for a product."""
+    return [one for one in product.many("seller_ids") if one["partner_id"] == partner_id]
+
+
+MODELS: tuple[type[Model], ...] = (
+    UnitOfMeasure,
+    Product,
+    VendorPrice,
+    Team,
+    PaymentProvider,
+    PaymentTerm,
+    PickingType,
+    FiscalOperation,
+    Journal,
+)
