@@ -90,6 +90,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     "/{job_id}/events",
     operation_id="follow_job",
     summary="Follow a job live",
+    status_code=200,
     response_class=EventStream,
     responses={**problems.responses(404, 422), **_STREAM},
 )

@@ -207,6 +207,8 @@ class Model:
     def _referring_ids(self, definition: fields.Field, record_id: int) -> list[int]:
         target = self.env[definition.relation or ""]
         ids = target.table.referring(definition.inverse or "", record_id)
+        if "active" in target.schema and self.env.context.get("active_test", True):
+            ids = [one for one in ids if target.table.rows[one].get("active")]
         return target.sorted_ids(ids, target.order)
 
     def display(self, record_id: int) -> str:

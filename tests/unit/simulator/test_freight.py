@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.simulator import errors
-from tests.unit.simulator.conftest import (
+from tests.unit.simulator.helpers import (
     DFE,
     arrive,
     configure,
@@ -21,7 +21,7 @@ from tests.unit.simulator.conftest import (
 if TYPE_CHECKING:
     from service.simulator.app import Simulator
     from service.simulator.world import World
-    from tests.unit.simulator.conftest import Client
+    from tests.unit.simulator.helpers import Client
 
 
 def bill_of(world: World, order_id: int) -> int:

@@ -159,7 +159,7 @@ def test_company_rule_hides_records_of_other_companies(world: World) -> None:
 
 
 def test_needed_record_cannot_be_deleted(world: World) -> None:
-    """A product with orders stays, as its line requires nothing but the order requires a partner."""
+    """A vendor with an order stays."""
     make_order(world, 1.0)
 
     with pytest.raises((errors.ValidationError, errors.UserError)):
