@@ -12,6 +12,7 @@ from uuid import UUID
 
 import httpx
 import typer
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -55,7 +56,8 @@ err = Console(stderr=True)
 def _run(work: Coroutine[Any, Any, int | None]) -> None:
     """Run a command; known trouble is told in a sentence, not in a traceback."""
     try:
-        code = asyncio.run(work)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            code = runner.run(work)
     except ApiError as error:
         err.print(str(error), style="red", markup=False)
         raise typer.Exit(EXIT_FAILED) from error

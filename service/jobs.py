@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
 from pgqueuer.adapters.persistence.queries import Queries
+from sqlalchemy import text
 
 from service.database import driver_connection
 
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
 
 POSTING = "posting"
 
+_SWEEP_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('eclusa.jobs.sweep'))")
+_WITHOUT_JOB = text("""
+    SELECT id FROM posting
+    WHERE status IN ('pending', 'running', 'waiting')
+      AND NOT EXISTS (
+        SELECT FROM pgqueuer
+        WHERE entrypoint = :entrypoint AND payload = convert_to(posting.id::text, 'UTF8')
+      )
+    ORDER BY updated_at
+    LIMIT :limit
+""")
+SWEEP_LIMIT = 1_000
+
 
 async def enqueue_posting(
     connection: AsyncConnection, posting_id: UUID, *, after: timedelta | None = None
@@ -27,3 +41,18 @@ async def enqueue_posting(
     """
     queries = Queries(AsyncpgDriver(await driver_connection(connection)))
     await queries.enqueue(POSTING, str(posting_id).encode(), execute_after=after)
+
+
+async def enqueue_orphans(connection: AsyncConnection) -> list[UUID]:
+    """Enqueue the unfinished postings that have no job any more; answers which.
+
+    A job and its posting are written together, but the queue drops a job whose end it could not
+    write, as when PostgreSQL went away at that moment.
+    """
+    if not await connection.scalar(_SWEEP_LOCK):
+        return []
+    rows = await connection.scalars(_WITHOUT_JOB, {"entrypoint": POSTING, "limit": SWEEP_LIMIT})
+    orphans = list(rows)
+    for posting_id in orphans:
+        await enqueue_posting(connection, posting_id)
+    return orphans

@@ -7,6 +7,7 @@ that is under way is waited for: its outcome is worth more than a quick exit.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import signal
@@ -21,6 +22,7 @@ from pgqueuer.adapters.cli.supervisor import run as supervise
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
 from pgqueuer.core.applications import PgQueuer
 from pgqueuer.domain.errors import RetryRequested
+from sqlalchemy.exc import SQLAlchemyError
 
 from service import jobs
 from service.errors import UnknownName
@@ -38,6 +40,7 @@ log = structlog.get_logger()
 DEQUEUE_TIMEOUT = timedelta(seconds=1)
 RESTART_DELAY = timedelta(seconds=1)
 TROUBLE_DELAY = timedelta(seconds=2)
+SWEEP_INTERVAL = timedelta(seconds=15)
 BATCH_SIZE = 10
 POOL_SIZE = 4
 
@@ -88,18 +91,35 @@ async def run(runtime: Runtime, stopping: asyncio.Event) -> None:
             yield queuer
 
     log.info("worker_started", worker=name())
-    await supervise(
-        queue,
-        dequeue_timeout=DEQUEUE_TIMEOUT,
-        batch_size=BATCH_SIZE,
-        heartbeat_timeout=runtime.settings.heartbeat,
-        max_concurrent_tasks=runtime.settings.worker_concurrency,
-        shutdown_on_listener_failure=True,
-        restart_on_failure=True,
-        restart_delay=RESTART_DELAY,
-        shutdown=stopping,
-    )
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_sweep(runtime, stopping), name="orphan sweep")
+        await supervise(
+            queue,
+            dequeue_timeout=DEQUEUE_TIMEOUT,
+            batch_size=BATCH_SIZE,
+            heartbeat_timeout=runtime.settings.heartbeat,
+            max_concurrent_tasks=runtime.settings.worker_concurrency,
+            shutdown_on_listener_failure=True,
+            restart_on_failure=True,
+            restart_delay=RESTART_DELAY,
+            shutdown=stopping,
+        )
     log.info("worker_stopped", worker=name())
+
+
+async def _sweep(runtime: Runtime, stopping: asyncio.Event) -> None:
+    """Find postings that lost their job, again and again."""
+    while not stopping.is_set():
+        try:
+            async with runtime.database.transaction() as connection:
+                orphans = await jobs.enqueue_orphans(connection)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("sweep_failed", error=type(error).__name__)
+        else:
+            if orphans:
+                log.warning("orphans_enqueued", posting_ids=[str(orphan) for orphan in orphans])
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), SWEEP_INTERVAL.total_seconds())
 
 
 async def post(engine: Engine, job: Job) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import structlog
 
+from service import documents
 from service.errors import EclusaError, FenceLost, LockHeld, LockUnavailable
 from service.odoo.errors import Effect, Fault, LockConflict, OdooError
 from service.posting import audit, reasons
@@ -138,6 +139,7 @@ class Run:
     lease: Lease
     stopping: asyncio.Event
     _facts: dict[str, Any] = field(init=False)
+    _recorded_facts: dict[str, Any] = field(init=False)
     _claimed_at: float = field(init=False)
     _sent_at: float = field(default=0.0, init=False)
     _found: int = field(default=0, init=False)
@@ -146,6 +148,7 @@ class Run:
     def __post_init__(self) -> None:
         """Start from the facts that earlier runs found."""
         self._facts = dict(self.claim.posting.facts)
+        self._recorded_facts = dict(self._facts)
         self._claimed_at = time.monotonic()
         self._subject = self.definition.subject_model.model_validate(self.claim.posting.subject)
         timings = self.deployment.profile.timings
@@ -253,12 +256,15 @@ class Run:
     # -- one step ----------------------------------------------------------------------------
 
     async def _take(self, step: AnyStep) -> None:
+        self._check()
         if step.disabled is not None:
-            await self._record_skip(step, step.disabled)
+            await self._record_over(step, "skipped", "skip", step.disabled)
             return
         observation = await self._look(step)
         if isinstance(observation, Done):
-            await self._record_found(step, observation)
+            self._found += 1
+            message = observation.message or "found done in Odoo"
+            await self._record_over(step, "found", "found", message)
             return
         await self._record_resume_point(step)
         tries = Tries()
@@ -351,7 +357,7 @@ class Run:
         return Done(message=reason.message)
 
     async def _observe(self, step: AnyStep) -> Observation:
-        self._check()
+        self._check_lease()
         work = Work(
             odoo=self.deployment.odoo,
             subject=self._subject,
@@ -382,6 +388,7 @@ class Run:
     async def _wait(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.stopping.wait(), timeout=seconds)
+        self._check()
 
     # -- what is recorded --------------------------------------------------------------------
 
@@ -417,19 +424,22 @@ class Run:
     def _odoo_ids(self) -> dict[str, Any]:
         return {name: value for name, value in self._facts.items() if value is not None}
 
-    async def _record_found(self, step: AnyStep, done: Done) -> None:
-        self._found += 1
+    async def _record_over(
+        self, step: AnyStep, state: str, action: audit.Action, message: str
+    ) -> None:
+        """Record a step that needs no call, unless the ledger says just that already.
+
+        A posting that waits looks again and again; its audit grows only when something is new.
+        """
         entry = self._entry(step)
-        note = replace(
-            self._note(step, entry, "found", done.message or "found done in Odoo"),
-            duration_ms=None,
-        )
-        await self.ledger.record(
-            self.claim,
-            replace(entry, state="found"),
-            note,
-            Change(step=step.number, facts=self._facts),
-        )
+        facts = documents.plain(self._facts)
+        known = entry.over and self.claim.posting.step >= step.number
+        if known and facts == self._recorded_facts:
+            return
+        self._recorded_facts = facts
+        note = replace(self._note(step, entry, action, message), duration_ms=None)
+        change = Change(step=step.number, facts=facts)
+        await self.ledger.record(self.claim, replace(entry, state=state), note, change)
 
     async def _record_done(
         self, step: AnyStep, entry: Entry, done: Done, error: OdooError | None = None
@@ -457,13 +467,6 @@ class Run:
     async def _record_written(self, step: AnyStep, entry: Entry) -> None:
         note = self._note(step, entry, "done", "written; the step needs another call")
         await self.ledger.record(self.claim, replace(entry, state="done"), note)
-
-    async def _record_skip(self, step: AnyStep, reason: str) -> None:
-        entry = self._entry(step)
-        note = replace(self._note(step, entry, "skip", reason), duration_ms=None)
-        await self.ledger.record(
-            self.claim, replace(entry, state="skipped"), note, Change(step=step.number)
-        )
 
     async def _record_resume_point(self, step: AnyStep) -> None:
         """Say once where a run that found earlier work goes on, and why there."""

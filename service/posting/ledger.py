@@ -34,6 +34,7 @@ CLAIMABLE = ("pending", "running", "waiting")
 RESUMABLE = ("failed", "needs_attention", "waiting", "rolled_back")
 ROLLBACK_FROM = ("pending", "failed", "needs_attention", "waiting")
 IN_DOUBT = ("started", "unknown")
+OVER = ("done", "found", "skipped")
 
 
 class Enqueue(Protocol):
@@ -65,6 +66,11 @@ class Entry:
     def in_doubt(self) -> bool:
         """A call was, or may have been, sent, and nobody knows its outcome."""
         return self.state in IN_DOUBT
+
+    @property
+    def over(self) -> bool:
+        """The step's effect was seen, or it was left out."""
+        return self.state in OVER
 
     def sent_by_another(self, fence: int) -> bool:
         """Whether an earlier claim than `fence` sent the call."""

@@ -8,6 +8,7 @@ import signal
 import socket
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import uvicorn
@@ -15,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from service.simulator import delivery, errors, rpc, wire
+from service.simulator import delivery, errors, json2, rpc, wire
 from service.simulator.arrivals import DocumentOptions
 from service.simulator.control import Control
 from service.simulator.options import Options
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from service.simulator.options import Approver
 
 DEMO_LOGIN = "admin"
+DEMO_KEY = "simulator-api-key"
+PYTHON_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 STOP_SECONDS = 1
 NEW_VERSION = 19
 CHARSET = {"Content-Type": "application/json; charset=utf-8"}
@@ -49,7 +52,7 @@ GATEWAY_PAGE = (
 )
 TYPE_PAGE = (
     "<!doctype html>\n<html lang=en>\n<title>{code} {phrase}</title>\n<h1>{phrase}</h1>\n"
-    "<p>Request inferred type is compatible with [&#39;http&#39;] but &#39;/jsonrpc&#39; is "
+    "<p>Request inferred type is compatible with [&#39;http&#39;] but &#39;{route}&#39; is "
     "type=&#39;{kind}&#39;.{hint}</p>\n"
 )
 
@@ -57,6 +60,9 @@ TYPE_PAGE = (
 @dataclass(frozen=True, kw_only=True)
 class SimulatorSettings:
     """How to run a simulator. `port` 0 takes a free one.
+
+    `api_key` is a key of the calling user, for JSON-2 and in place of the password. `observer` is
+    the login and password of a user who may read contacts and little else.
 
     `durations`, `approval_limit`, `approver` and `link_order_to_document` are described at
     `Options`. Without `keep_alive` every answer is HTTP/1.0 and closes its connection, as a server
@@ -70,6 +76,7 @@ class SimulatorSettings:
     login: str = DEMO_LOGIN
     password: str = DEMO_LOGIN
     observer: tuple[str, str] = ("observer", "observer")
+    api_key: str = DEMO_KEY
     documents: int = 0
     seed: int = 1
     keep_alive: bool = True
@@ -87,6 +94,7 @@ def create_world(settings: SimulatorSettings) -> World:
         login=settings.login,
         password=settings.password,
         observer=settings.observer,
+        api_key=settings.api_key,
         seed_number=settings.seed,
         options=Options(
             durations=dict(settings.durations),
@@ -114,6 +122,7 @@ class OdooRoutes:
             Route("/jsonrpc", self.jsonrpc, methods=methods),
             Route("/web/session/authenticate", self.authenticate, methods=methods),
             Route("/web/dataset/call_kw", self.call_kw, methods=methods),
+            Route("/json/2/{model}/{method}", self.json2, methods=methods),
         ]
 
     @property
@@ -165,8 +174,7 @@ class OdooRoutes:
         outage = self.line.outage()
         if outage is not None:
             return _response(outage, None)
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in rpc.JSON_TYPES:
+        if not _is_json(request):
             return self._wrong_type()
         try:
             read = rpc.read(body)
@@ -176,16 +184,72 @@ class OdooRoutes:
             return _response(await run(read.params), read.id)
         except errors.ServerError as error:
             return JSONResponse(rpc.fault_body(self.version, read.id, error), headers=CHARSET)
+        except PYTHON_ERRORS as error:
+            fault = errors.PythonError(type(error).__name__, str(error))
+            return JSONResponse(rpc.fault_body(self.version, read.id, fault), headers=CHARSET)
 
     def _wrong_type(self) -> Response:
         if self.version >= NEW_VERSION:
-            hint = "<br><br>Please verify the Content-Type request header and try again."
-            page = TYPE_PAGE.format(
-                code=415, phrase="Unsupported Media Type", kind="jsonrpc", hint=hint
-            )
-            return HTMLResponse(page, status_code=415)
-        page = TYPE_PAGE.format(code=400, phrase="Bad Request", kind="json", hint="")
+            return _wrong_type_page("/jsonrpc", "jsonrpc")
+        page = TYPE_PAGE.format(
+            code=400, phrase="Bad Request", route="/jsonrpc", kind="json", hint=""
+        )
         return HTMLResponse(page, status_code=400)
+
+    async def json2(self, request: Request) -> Response:
+        """Answer a JSON-2 request; version 17 does not know the route."""
+        body = await request.body()
+        refusal = self._json2_refusal(request)
+        if refusal is not None:
+            return refusal
+        try:
+            return await self._json2(request, body)
+        except errors.ServerError as error:
+            return _json2_fault(error)
+        except PYTHON_ERRORS as error:
+            return _json2_fault(errors.PythonError(type(error).__name__, str(error)))
+
+    def _json2_refusal(self, request: Request) -> Response | None:
+        outage = self.line.outage()
+        if outage is not None:
+            return _response(outage, None)
+        if self.version < NEW_VERSION:
+            return HTMLResponse(NOT_FOUND, status_code=404)
+        if not _is_json(request):
+            return _wrong_type_page("/json/2/&lt;__model__&gt;/&lt;__method__&gt;", "json2")
+        if request.headers.get("x-odoo-database", self.database) != self.database:
+            return HTMLResponse(json2.UNKNOWN_DATABASE_PAGE, status_code=404)
+        return None
+
+    async def _json2(self, request: Request, body: bytes) -> Response:
+        if request.method != "POST":
+            message = "Did you mean POST /json/2/<model>/<method>?"
+            raise json2.RequestError(HTTPStatus.NOT_FOUND, message)
+        user_id = json2.user_of(self.line.world, request.headers.get("authorization", ""))
+        target = (request.path_params["model"], request.path_params["method"])
+        call = json2.call_of(self.line.world, user_id, target, json2.read(body))
+        outcome = await self.line.deliver(call)
+        if isinstance(outcome, delivery.Answer):
+            return JSONResponse(outcome.result if outcome.shown else None, headers=CHARSET)
+        return _response(outcome, None)
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind in rpc.JSON_TYPES
+
+
+def _wrong_type_page(route: str, kind: str) -> Response:
+    hint = "<br><br>Please verify the Content-Type request header and try again."
+    page = TYPE_PAGE.format(
+        code=415, phrase="Unsupported Media Type", route=route, kind=kind, hint=hint
+    )
+    return HTMLResponse(page, status_code=415)
+
+
+def _json2_fault(error: errors.ServerError) -> Response:
+    body = json2.fault_body(error, rpc.traceback_of(error))
+    return JSONResponse(body, status_code=json2.status_of(error), headers=CHARSET)
 
 
 def _response(outcome: delivery.Outcome, request_id: Any) -> Response:

@@ -27,7 +27,7 @@ def invoke(
     if not isinstance(args, list | tuple):
         raise errors.type_error(_not_a_list(env.version, args))
     model = env[model_name]
-    function = _public(model, method)
+    function = public(model, method)
     positional = list(args)
     if function.__dict__["odoo_kind"] == "record":
         positional = _with_ids(positional)
@@ -49,7 +49,8 @@ def _not_a_list(version: int, args: Any) -> str:
     return f"Value after * must be an iterable, not {kind}"
 
 
-def _public(model: Model, method: str) -> Callable[..., Any]:
+def public(model: Model, method: str) -> Callable[..., Any]:
+    """Return the function of a method that clients may call."""
     new = model.env.version >= NEW_VERSION
     if method.startswith("_"):
         shown = f"'{model.model}.{method}'" if new else method
@@ -73,21 +74,29 @@ def _with_ids(positional: list[Any]) -> list[Any]:
     return [listed, *positional[1:]]
 
 
-def _check_arguments(
-    version: int, function: Callable[..., Any], positional: Sequence[Any], kwargs: Mapping[str, Any]
-) -> None:
+def complaint(
+    function: Callable[..., Any], positional: Sequence[Any], kwargs: Mapping[str, Any]
+) -> str | None:
+    """Return what is wrong with the arguments, in Python's words."""
     try:
         inspect.signature(function).bind(None, *positional, **kwargs)
     except TypeError as error:
-        raise errors.type_error(_argument_message(version, function, str(error))) from error
+        return str(error)
+    return None
 
 
-def _argument_message(version: int, function: Callable[..., Any], complaint: str) -> str:
+def _check_arguments(
+    version: int, function: Callable[..., Any], positional: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    wrong = complaint(function, positional, kwargs)
+    if wrong is not None:
+        raise errors.type_error(_argument_message(version, function, wrong))
+
+
+def _argument_message(version: int, function: Callable[..., Any], wrong: str) -> str:
     class_name, _, method = function.__qualname__.partition(".")
-    complaint = complaint.replace(
-        "missing a required argument:", "missing 1 required positional argument:"
-    )
+    wrong = wrong.replace("missing a required argument:", "missing 1 required positional argument:")
     if version < NEW_VERSION:
         new, old = OLD_PARAMETER_NAMES.get(function.__qualname__, ("", ""))
-        complaint = complaint.replace(new, old) if new else complaint
-    return f"{CLASS_NAMES.get(class_name, class_name)}.{method}() {complaint}"
+        wrong = wrong.replace(new, old) if new else wrong
+    return f"{CLASS_NAMES.get(class_name, class_name)}.{method}() {wrong}"

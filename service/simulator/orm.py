@@ -331,6 +331,27 @@ class Model:
         found = len(self.matching(domain))
         return min(found, limit) if limit else found
 
+    @model_method
+    def check_access_rights(self, operation: Operation, raise_exception: bool = True) -> bool:  # noqa: FBT001  Odoo's own signature
+        """Tell, or refuse, whether the user may do the operation on the model."""
+        try:
+            self.check_access(operation)
+        except errors.AccessError:
+            if raise_exception:
+                raise
+            return False
+        return True
+
+    @record_method
+    def has_access(self, ids: list[int], operation: Operation) -> bool:
+        """Tell whether the user may do the operation on these records."""
+        try:
+            self.check_access(operation)
+            self.check_rules(ids, operation)
+        except errors.AccessError:
+            return False
+        return True
+
     @record_method
     def read(
         self,

@@ -48,7 +48,7 @@ def fault_body(version: int, request_id: Any, error: errors.ServerError) -> dict
     expired = isinstance(error, errors.SessionExpired)
     data = {
         "name": error.name,
-        "debug": _traceback(error),
+        "debug": traceback_of(error),
         "message": error.message,
         "arguments": [error.message],
         "context": {},
@@ -72,7 +72,8 @@ def result_body(request_id: Any, answer: Answer) -> dict[str, Any]:
     return body
 
 
-def _traceback(error: errors.ServerError) -> str:
+def traceback_of(error: errors.ServerError) -> str:
+    """Return an invented traceback."""
     return (
         "Traceback (most recent call last):\n"
         '  File "/opt/simulator/http.py", line 1, in dispatch\n'

@@ -77,6 +77,7 @@ class World:
         login: str = "admin",
         password: str = "admin",  # noqa: S107 - the account of an invented database
         observer: tuple[str, str] = ("observer", "observer"),
+        api_key: str | None = None,
         seed_number: int = 1,
         options: Options | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -93,6 +94,7 @@ class World:
         self.received: Counter[str] = Counter()
         self.committed: Counter[str] = Counter()
         self.documents: dict[str, SeededDocument] = {}
+        self.api_keys = {api_key: self.seed.api_user_id} if api_key else {}
         self._next_number = FIRST_NUMBER
         self._tasks: set[asyncio.Task[Any]] = set()
         with self.database.transaction():
@@ -136,7 +138,9 @@ class World:
         row = self.database.tables["res.users"].rows.get(user_id)
         if row is None:
             raise errors.MissingError.of("res.users", user_id, user_id)
-        if row["secret"] is None or row["secret"] != password:
+        # A key takes the place of the password, as in the real server.
+        known = row["secret"] is not None and row["secret"] == password
+        if not known and self.api_keys.get(str(password)) != user_id:
             raise errors.AccessDenied
         return user_id
 
@@ -165,16 +169,18 @@ class World:
         The transaction outlives the client that asked for it. Reads take what they return at the
         start; writes are applied in one piece at the end, so that transactions are serial.
         """
-        task = asyncio.ensure_future(self._run(call, delay))
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._start(call, delay))
 
     def run_later(self, call: Call, delay: float | None) -> None:
         """Run a call whose answer nobody will see; None is after its own duration."""
-        task = asyncio.ensure_future(self._run(call, delay))
+        self._start(call, delay)
+
+    def _start(self, call: Call, delay: float | None) -> asyncio.Task[Any]:
+        started, snapshot = self.clock(), self.database.commits
+        task = asyncio.create_task(self._run(call, delay, started, snapshot))
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -182,8 +188,7 @@ class World:
         if not task.cancelled():
             task.exception()
 
-    async def _run(self, call: Call, delay: float | None) -> Any:
-        started, snapshot = self.clock(), self.database.commits
+    async def _run(self, call: Call, delay: float | None, started: datetime, snapshot: int) -> Any:
         seconds = self.options.duration(call.model, call.method) if delay is None else delay
         if call.method in SNAPSHOT_METHODS:
             result = self._apply(call, started, snapshot)

@@ -214,3 +214,58 @@ async def answer_with_lock_conflict() -> Any:
             },
         )
         return response.json()
+
+
+def json2_cases() -> list[dict[str, Any]]:
+    """Return the recorded cases of JSON-2."""
+    listed: list[dict[str, Any]] = json.loads((RECORDINGS / "odoo19-json2-cases.json").read_text())
+    return listed
+
+
+async def replay_json2() -> list[httpx.Response]:
+    """Send all cases of JSON-2, in their order, to one simulator."""
+    settings = SimulatorSettings(version=19, database="n19", keep_alive=False)
+    async with Simulator(settings) as simulator, httpx.AsyncClient() as client:
+        put_recorded_records(simulator.world.environment(), IDS[19])
+        responses: list[httpx.Response] = []
+        for case in json2_cases():
+            headers = {
+                name: value.replace("<api-key>", settings.api_key)
+                for name, value in case["request_headers"].items()
+            }
+            url, body = simulator.url + case["path"], body_of(case["request"])
+            sent = client.request(case["http_method"], url, headers=headers, content=body)
+            responses.append(await sent)
+        return responses
+
+
+@pytest.fixture(scope="module", name="json2_answers")
+def replayed_json2_answers() -> list[httpx.Response]:
+    """Return the simulator's answers to all cases of JSON-2."""
+    return asyncio.run(replay_json2())
+
+
+@pytest.mark.parametrize(
+    "place", [pytest.param(place, id=case["case"]) for place, case in enumerate(json2_cases())]
+)
+def test_simulator_answers_json2_as_recorded(
+    json2_answers: list[httpx.Response], place: int
+) -> None:
+    """A recorded JSON-2 request gets the recorded status and kind of answer."""
+    case = json2_cases()[place]
+    response, recorded = json2_answers[place], case["response"]
+
+    assert response.status_code == case["status"]
+    assert media_type(response.headers) == media_type(case["response_headers"])
+    if isinstance(recorded, dict) and "__raw__" in recorded:
+        assert response.text.lower()[:40] == recorded["__raw__"].lower()[:40]
+        return
+    answer = response.json()
+    if case["status"] == httpx.codes.OK:
+        assert kind_of(answer) == kind_of(recorded)
+        return
+    for one in (answer, recorded):
+        one["debug"] = ""
+        one["message"] = BILL_NUMBER.sub("The entry N (id", one["message"])
+        one["arguments"][0] = BILL_NUMBER.sub("The entry N (id", one["arguments"][0])
+    assert answer == recorded

@@ -151,7 +151,7 @@ def test_company_rule_hides_records_of_other_companies(world: World) -> None:
     """A search within one company does not see another's orders; a read of one is refused."""
     user = world.seed.api_user_id
     order = world.execute("purchase.order", "create", {"partner_id": 101, "company_id": 3})
-    within = {"context": {"allowed_company_ids": [1]}, "user_id": user}
+    within: dict[str, Any] = {"context": {"allowed_company_ids": [1]}, "user_id": user}
 
     assert world.execute("purchase.order", "search", [], **within) == []
     with pytest.raises(errors.AccessError):

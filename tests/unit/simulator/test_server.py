@@ -13,7 +13,7 @@ import pytest
 
 from service.simulator import app, fiscal
 from service.simulator.app import Simulator, SimulatorSettings
-from tests.unit.simulator.helpers import DFE, Client
+from tests.unit.simulator.helpers import DFE, Client, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,8 +122,7 @@ async def test_stop_does_not_wait_for_held_connections() -> None:
         async with Simulator(settings) as simulator:
             http.base_url = httpx.URL(simulator.url)
             waiting = asyncio.create_task(Client(http)("res.partner", "search_count", []))
-            while not simulator.world.in_flight:
-                await asyncio.sleep(0)
+            await until(lambda: simulator.world.in_flight == 1)
             began = time.monotonic()
         took = time.monotonic() - began
         with pytest.raises(httpx.RemoteProtocolError):
@@ -183,3 +182,27 @@ async def test_command_line_refuses_a_wrong_fault() -> None:
 
     assert process.returncode == 2
     assert b"late_success" in complaint
+
+
+async def test_senseless_argument_is_answered_as_python_says(client: Client) -> None:
+    """An argument of a wrong type comes back as a fault, not as a broken server."""
+    answer = await client.post("res.partner", "read", [101], fields=5)
+
+    assert answer.status_code == 200
+    assert answer.json()["error"]["data"]["name"] == "builtins.TypeError"
+
+
+async def test_key_takes_the_place_of_the_password(simulator: Simulator, client: Client) -> None:
+    """A call with a key of the user works like one with the password."""
+    key = simulator.settings.api_key
+    args = ["eclusa", 2, key, "res.partner", "search_count", []]
+    body = {"params": {"service": "object", "method": "execute", "args": args}}
+
+    assert (await client.http.post("/jsonrpc", json=body)).json()["result"] > 0
+
+
+async def test_json2_is_unknown_to_version_17(client: Client) -> None:
+    """The older server has no such route."""
+    answer = await client.http.post("/json/2/res.partner/search", json={"domain": []})
+
+    assert answer.status_code == 404

@@ -1,0 +1,232 @@
+"""The commands, as processes, on a service with a worker and a simulated Odoo."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.demo import TIMINGS, configuration
+from service.keys import Keys
+from service.simulator.app import Simulator, SimulatorSettings
+from service.simulator.arrivals import DocumentOptions, SeededDocument
+from tests.factories.processes import command
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from service.database import Database
+    from service.settings import Settings
+
+DUE = "2026-12-31"
+SECONDS = 40.0
+
+
+@pytest.fixture
+async def odoo(settings: Settings) -> AsyncIterator[Simulator]:
+    """A simulated Odoo that the settings' configuration file points to."""
+    async with Simulator(SimulatorSettings()) as simulator:
+        content = configuration(simulator.world.seed.describe(), simulator.url, TIMINGS)
+        settings.config.write_text(content, encoding="utf-8")
+        yield simulator
+
+
+@pytest.fixture
+async def access(
+    settings: Settings, odoo: Simulator, database: Database, tmp_path: Path
+) -> AsyncIterator[dict[str, str]]:
+    """A running service; the variables that let `eclusa post` reach it."""
+    assert odoo.url
+    key = await Keys(database).create("cli")
+    async with command(settings, tmp_path / "serve.log", "serve", "--worker") as process:
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), SECONDS)
+        yield {"ECLUSA_API_URL": line.decode().split()[-1], "ECLUSA_API_KEY": key}
+
+
+async def run(
+    settings: Settings, tmp_path: Path, *arguments: str, **more: str
+) -> tuple[int, str, str]:
+    """Run a command to its end: exit code, standard output, standard error."""
+    log = tmp_path / "command.log"
+    log.unlink(missing_ok=True)
+    async with command(settings, log, *arguments, COLUMNS="200", **more) as process:
+        output, _ = await asyncio.wait_for(process.communicate(), SECONDS)
+    return process.returncode or 0, output.decode(), log.read_text(encoding="utf-8")
+
+
+def arrive(odoo: Simulator, tmp_path: Path) -> tuple[SeededDocument, str]:
+    """A document in Odoo and the path of its XML."""
+    [document] = odoo.world.add_documents(DocumentOptions())
+    path = tmp_path / "cte.xml"
+    path.write_text(document.xml, encoding="utf-8")
+    return document, str(path)
+
+
+async def test_post_shows_the_steps_and_ends_with_zero(
+    settings: Settings, odoo: Simulator, access: dict[str, str], tmp_path: Path
+) -> None:
+    """All sixteen steps are printed, then the posting's id and status."""
+    _, path = arrive(odoo, tmp_path)
+
+    code, output, _ = await run(settings, tmp_path, "post", "--xml", path, "--due", DUE, **access)
+
+    assert code == 0
+    assert all(f"{number:>2}/16" in output for number in range(1, 17))
+    assert output.rstrip().endswith("completed")
+
+
+async def test_post_prints_json_lines_on_demand(
+    settings: Settings, odoo: Simulator, access: dict[str, str], tmp_path: Path
+) -> None:
+    """Every line is an event; the last one tells that the posting completed."""
+    _, path = arrive(odoo, tmp_path)
+
+    code, output, _ = await run(
+        settings, tmp_path, "post", "--xml", path, "--due", DUE, "--json", **access
+    )
+
+    events = [json.loads(line) for line in output.splitlines()]
+    assert code == 0
+    assert [event["id"] for event in events] == list(range(1, len(events) + 1))
+    assert events[-1]["status"] == "completed"
+
+
+async def test_post_of_a_posted_document_shows_it(
+    settings: Settings, odoo: Simulator, access: dict[str, str], tmp_path: Path
+) -> None:
+    """Nothing is posted again."""
+    document, path = arrive(odoo, tmp_path)
+    await run(settings, tmp_path, "post", "--xml", path, "--due", DUE, **access)
+
+    code, output, _ = await run(
+        settings, tmp_path, "post", "--key", document.key, "--due", DUE, **access
+    )
+
+    assert (code, output.split()[-1]) == (0, "completed")
+
+
+async def test_post_that_stops_says_why_and_ends_with_one(
+    settings: Settings, odoo: Simulator, access: dict[str, str], tmp_path: Path
+) -> None:
+    """The code and the sentence for a person are the last line."""
+    [document] = odoo.world.add_documents(DocumentOptions(status="07"))
+
+    code, output, _ = await run(
+        settings, tmp_path, "post", "--key", document.key, "--due", DUE, **access
+    )
+
+    assert code == 1
+    assert "dfe_rejected: " in output.splitlines()[-1]
+
+
+async def test_watch_shows_a_posting_from_its_beginning(
+    settings: Settings, odoo: Simulator, access: dict[str, str], tmp_path: Path
+) -> None:
+    """Also when it is over."""
+    _, path = arrive(odoo, tmp_path)
+    _, output, _ = await run(
+        settings, tmp_path, "post", "--xml", path, "--due", DUE, "--no-watch", "--json", **access
+    )
+    posting_id = json.loads(output)["id"]
+
+    code, output, _ = await run(settings, tmp_path, "watch", posting_id, **access)
+
+    assert code == 0
+    assert "accepted" in output.splitlines()[0]
+
+
+async def test_wrong_input_is_told_by_field(
+    settings: Settings, access: dict[str, str], tmp_path: Path
+) -> None:
+    """On standard error, with exit code 1 and without a traceback."""
+    code, _, errors = await run(
+        settings, tmp_path, "post", "--key", "123", "--due", "soon", **access
+    )
+
+    assert code == 1
+    assert "input.due_date" in errors
+    assert "Traceback" not in errors
+
+
+async def test_without_a_key_it_says_what_to_do(settings: Settings, tmp_path: Path) -> None:
+    """Exit code 2, and the variable that is missing."""
+    code, _, errors = await run(settings, tmp_path, "post", "--key", "1", "--due", DUE)
+
+    assert code == 2
+    assert "ECLUSA_API_KEY" in errors
+
+
+async def test_a_service_that_is_not_there_is_exit_code_three(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """And a sentence."""
+    access = {"ECLUSA_API_URL": "http://127.0.0.1:9", "ECLUSA_API_KEY": "x"}
+
+    code, _, errors = await run(settings, tmp_path, "watch", "1", **access)
+
+    assert code == 3
+    assert "cannot be reached" in errors
+
+
+async def test_a_connection_is_tested_from_address_to_rights(
+    settings: Settings, odoo: Simulator, tmp_path: Path
+) -> None:
+    """Every check is a line; all is well with the simulator."""
+    assert odoo.url
+
+    code, output, _ = await run(settings, tmp_path, "connections", "test", "main")
+
+    assert code == 0
+    checks = ["address", "odoo", "database", "login", "rights"]
+    assert [check for check in checks if check in output] == checks
+    assert "FAIL" not in output
+
+
+async def test_a_wrong_secret_is_found_by_the_test(
+    settings: Settings, odoo: Simulator, tmp_path: Path
+) -> None:
+    """Exit code 1, and what to check."""
+    assert odoo.url
+    content = settings.config.read_text(encoding="utf-8")
+    content = content.replace('secret = "admin"', 'secret = "wrong"')
+    settings.config.write_text(content, encoding="utf-8")
+
+    code, output, _ = await run(settings, tmp_path, "connections", "test", "main")
+
+    assert code == 1
+    assert "check the login and the secret" in output
+
+
+async def test_an_unknown_connection_is_told_with_the_known_ones(
+    settings: Settings, odoo: Simulator, tmp_path: Path
+) -> None:
+    """Exit code 2."""
+    assert odoo.url
+
+    code, _, errors = await run(settings, tmp_path, "connections", "test", "nope")
+
+    assert code == 2
+    assert "known: main" in errors
+
+
+async def test_keys_are_made_listed_and_revoked(settings: Settings, tmp_path: Path) -> None:
+    """A key is shown once; the list has its name only."""
+    code, secret, _ = await run(settings, tmp_path, "keys", "create", "tms")
+    assert code == 0
+
+    _, listed, _ = await run(settings, tmp_path, "keys", "list")
+
+    assert "tms" in listed
+    assert secret.strip() not in listed
+
+
+async def test_migrate_says_what_it_did(settings: Settings, tmp_path: Path) -> None:
+    """A current database stays as it is."""
+    code, output, _ = await run(settings, tmp_path, "migrate")
+
+    assert code == 0
+    assert "->" in output
