@@ -73,3 +73,8 @@ def internal_error(error: Exception) -> Blocked:
         f"Eclusa itself failed ({type(error).__name__}); its log has the details. "
         "Nothing is repeated blindly: resume once it is mended.",
     )
+
+
+def not_deployed(detail: str) -> Blocked:
+    """The configuration has no place for the posting any more."""
+    return Blocked("not_deployed", f"{detail}. Mend the configuration, then resume.")

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from service import jobs
 from service.database import forbid_open_transaction
-from service.errors import LivePosting, TransactionOpen, WrongStatus
+from service.errors import LivePosting, TransactionOpen, UnknownName, WrongStatus
 from service.locks import Lease, Locks
 from service.odoo.errors import (
     Effect,
@@ -134,6 +134,8 @@ async def order(work: TestWork) -> Observation:
     made = await odoo.look("make_order")
     if made == "odd":
         return Blocked("odd", "look at it", "needs_attention")
+    if made == "wait":
+        return Blocked("approval", "somebody must approve", "waiting", QUICK)
     if made:
         return Done({"order": 7}, "order 7")
     return Pending(Call(model="paper", method="make_order", args=[[1]]))
@@ -672,6 +674,39 @@ async def test_a_stopping_worker_hands_over_between_calls(bench: Bench) -> None:
 
     assert (await bench.status(posting_id))[0] == "pending"
     assert bench.odoo.calls == ["write"]
+
+
+async def test_a_deployment_that_is_gone_stops_the_posting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that was taken out of the configuration can come back: it is resumed then."""
+
+    async def gone(name: str, _: str) -> Deployment:
+        raise UnknownName("connection", name)
+
+    posting_id = await bench.accept()
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.engine, "_deploy", gone)
+        await bench.engine.run(posting_id)
+    assert await bench.status(posting_id) == ("failed", "not_deployed")
+
+    await bench.ledger.resume(posting_id, ACTOR)
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("completed", None)
+
+
+async def test_a_waiting_posting_does_not_fill_its_audit(bench: Bench) -> None:
+    """Looking again adds the claim and the stop, and nothing about the steps before."""
+    bench.odoo.state["make_order"] = "wait"
+    posting_id = await bench.accept()
+    await bench.engine.run(posting_id)
+    assert await bench.status(posting_id) == ("waiting", "approval")
+    before = len(await bench.actions(posting_id))
+
+    await bench.engine.run(posting_id)
+
+    assert (await bench.actions(posting_id))[before:] == ["0 claim", "2 stop"]
 
 
 async def test_rollback_forgets_the_links_and_a_resume_finds_them_again(bench: Bench) -> None:

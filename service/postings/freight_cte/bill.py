@@ -34,8 +34,7 @@ async def create(work: FreightWork) -> Observation:
     Odoo 17 refuses a second bill, Odoo 19 makes an empty one: it is never asked twice.
     """
     order = await purchase_order.read(work)
-    bill_ids = order.refs("invoice_ids")
-    bills = await work.odoo.read(BILL, bill_ids, FIELDS) if bill_ids else []
+    bills = await work.odoo.read(BILL, order.refs("invoice_ids"), FIELDS)
     live = [bill for bill in bills if bill.text("state") != "cancel"]
     if len(live) > 1:
         names = ", ".join(f"{bill.text('name')} (id {bill.id})" for bill in live)
@@ -49,18 +48,13 @@ async def create(work: FreightWork) -> Observation:
         bill = live[0]
         return Done({"bill_id": bill.id, "bill_name": bill.text("name")}, f"bill {bill.id}")
     if bills:
-        raise Halt(
-            "bill_canceled",
-            f"The bill of order {order.text('name')} (id {bills[0].id}) is cancelled. Set it to "
-            "draft again or delete it in Odoo, then resume.",
-            "needs_attention",
-        )
+        raise _canceled(work, bills[0])
     return Pending(
         Call(
             model=ORDER,
             method="action_create_invoice",
             args=[[order.id]],
-            kwargs={"context": purchase_order.company_context(work)},
+            kwargs={"context": dfe.company_context(work)},
             before={"invoice_ids": []},
             after={"invoice_ids": "a new bill"},
         )
@@ -72,7 +66,7 @@ async def taxes(work: FreightWork) -> Observation:
     bill = await read(work)
     if bill.text("state") == "posted" or work.facts.taxed_bill_id == bill.id:
         return Done()
-    return Pending(_tax_call(bill, "onchange_l10n_br_calcular_imposto"))
+    return Pending(_tax_call(work, bill, "onchange_l10n_br_calcular_imposto"))
 
 
 async def compute_taxes(odoo: Caller, call: Call, limit: timedelta) -> Done:
@@ -107,7 +101,7 @@ async def taxes_again(work: FreightWork) -> Observation:
         return Done(message="the bill is posted already")
     if work.facts.taxes_repeated_at == bill.moment("write_date"):
         return Done()
-    return Pending(_tax_call(bill, "onchange_l10n_br_calcular_imposto_btn"))
+    return Pending(_tax_call(work, bill, "onchange_l10n_br_calcular_imposto_btn"))
 
 
 async def compute_taxes_again(odoo: Caller, call: Call, limit: timedelta) -> Done:
@@ -121,7 +115,14 @@ async def post(work: FreightWork) -> Observation:
     """Step 15: posted, in the right company and with the CTe's amount."""
     bill = await read(work)
     posted = bill.text("state") == "posted"
-    _check(work, bill, posted=posted)
+    name = f"Bill {bill.text('name')} (id {bill.id})"
+    advice = (
+        "It is posted: set it to draft in Odoo and correct or cancel it, then resume"
+        if posted
+        else "Correct it in Odoo, or delete it for a new one, then resume"
+    )
+    purchase_order.check_company(work, bill, name, advice)
+    purchase_order.check_amount(work, bill, name, advice)
     if posted:
         return Done({"bill_name": bill.text("name"), "bill_posted": True}, "the bill is posted")
     return Pending(
@@ -129,7 +130,7 @@ async def post(work: FreightWork) -> Observation:
             model=BILL,
             method="action_post",
             args=[[bill.id]],
-            kwargs={"context": purchase_order.company_context(work)},
+            kwargs={"context": dfe.company_context(work)},
             before={"state": bill.text("state")},
             after={"state": "posted"},
         )
@@ -158,35 +159,31 @@ async def read(work: FreightWork) -> Record:
     if not records:
         raise Halt(
             "bill_deleted",
-            "The bill was deleted in Odoo. Resume: it will be created again.",
+            f"The bill of order {work.facts.order_name} was deleted in Odoo. Resume: it will be "
+            "created again.",
             "needs_attention",
         )
-    if records[0].text("state") == "cancel":
-        raise Halt(
-            "bill_canceled",
-            f"Bill {records[0].text('name')} was cancelled in Odoo. Set it to draft again, then "
-            "resume.",
-            "needs_attention",
-        )
-    return records[0]
+    [bill] = records
+    if bill.text("state") == "cancel":
+        raise _canceled(work, bill)
+    return bill
 
 
-def _check(work: FreightWork, bill: Record, *, posted: bool) -> None:
-    name = f"Bill {bill.text('name') or bill.id}"
-    purchase_order.check_company(work, bill, name, confirmed=posted)
-    purchase_order.check_amount(
-        work,
-        bill.number("amount_total"),
-        name,
-        status="needs_attention" if posted else "failed",
+def _canceled(work: FreightWork, bill: Record) -> Halt:
+    return Halt(
+        "bill_canceled",
+        f"The bill of order {work.facts.order_name} (id {bill.id}) was cancelled in Odoo. Set it "
+        "to draft there, or delete it for a new one; then resume.",
+        "needs_attention",
     )
 
 
-def _tax_call(bill: Record, method: str) -> Call:
+def _tax_call(work: FreightWork, bill: Record, method: str) -> Call:
     return Call(
         model=BILL,
         method=method,
         args=[[bill.id]],
+        kwargs={"context": dfe.company_context(work)},
         before={"amount_total": bill.number("amount_total")},
         after={"amount_total": "computed by Odoo"},
     )

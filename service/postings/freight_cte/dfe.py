@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ BILL = "account.move"
 READY = "04"
 ORDERED = ("05", "06")
 REJECTED = "07"
+NOT_VALID = {"CANCELADA": "cancelled", "DENEGADA": "denied"}
+"""Situations in which the tax authority gives a CTe no value."""
 STATUS_NAMES = {
     "01": "draft",
     "02": "synchronised",
@@ -37,6 +40,8 @@ STATUS_NAMES = {
 
 FIELDS = (
     "name",
+    "active",
+    "company_id",
     "is_cte",
     "l10n_br_status",
     "l10n_br_situacao_dfe",
@@ -64,41 +69,28 @@ another party (4): for these the document's own XML is read."""
 
 
 async def find(work: FreightWork) -> Observation:
-    """Step 1: exactly one live document of that key, ready for an order or ordered already."""
-    key = work.subject.access_key
-    documents = await work.odoo.search_read(
-        DFE, [["protnfe_infnfe_chnfe", "=", key], ["active", "=", True]], FIELDS
-    )
-    if not documents:
-        raise Halt(
-            "dfe_not_found",
-            f"Odoo has no fiscal document with the key {key}. Import the CTe in Odoo, then resume.",
-        )
-    if len(documents) > 1:
-        raise Halt(
-            "several_dfes",
-            f"Odoo has {len(documents)} active fiscal documents with the key {key} "
-            f"(ids {_list(documents)}). Archive all but one, then resume.",
-            "needs_attention",
-        )
-    dfe = documents[0]
-    _check_usable(dfe)
+    """Step 1: exactly one live document of that key, ready for an order or ordered already.
+
+    All that stops a posting before it changes anything in Odoo is found here.
+    """
+    dfe = await _only_document(work)
+    orders = await orders_of(work, dfe)
+    _check_usable(dfe, orders)
     company = await _company(work, dfe)
     amount = _amount(work, dfe)
-    orders = await orders_of(work, dfe)
-    _check_status(dfe, orders)
-    live = [order for order in orders if order.text("state") != "cancel"]
+    order = _live_order(dfe, orders)
+    _check_status(dfe, order)
     return Done(
         {
             "dfe_id": dfe.id,
             "company_id": company.company_id,
             "carrier_id": dfe.ref("partner_id"),
             "amount": amount,
-            "order_id": live[0].id if len(live) == 1 else None,
-            "order_name": live[0].text("name") if len(live) == 1 else None,
-            "bill_posted": await _is_billed(work, live),
+            "order_id": order.id if order else None,
+            "order_name": order.text("name") if order else None,
+            "bill_posted": order is not None and await _is_billed(work, order),
         },
-        f"document {dfe.id}, {STATUS_NAMES.get(dfe.text('l10n_br_status') or '', 'unknown')}",
+        f"document {dfe.id}, {_status_name(dfe)}",
     )
 
 
@@ -128,7 +120,8 @@ async def set_product(work: FreightWork) -> Observation:
     """Step 4: the freight service on the document's only line."""
     if work.facts.order_id:
         return Done(message="there is an order already")
-    line_id = _only((await _read(work)).refs("lines_ids"), "line")
+    dfe = await _read(work)
+    line_id = only(dfe.refs("lines_ids"), "line", f"Document {dfe.id}")
     [line] = await work.odoo.read(
         LINE, [line_id], ["product_id", "l10n_br_quantidade", "product_uom_id"]
     )
@@ -149,7 +142,8 @@ async def set_due_date(work: FreightWork) -> Observation:
     """Step 5: the due date of the only instalment."""
     if work.facts.order_id:
         return Done(message="there is an order already")
-    instalment_id = _only((await _read(work)).refs("dups_ids"), "instalment")
+    dfe = await _read(work)
+    instalment_id = only(dfe.refs("dups_ids"), "instalment", f"Document {dfe.id}")
     [instalment] = await work.odoo.read(INSTALMENT, [instalment_id], ["cobr_dup_dvenc"])
     before = {"cobr_dup_dvenc": instalment.text("cobr_dup_dvenc")}
     after = {"cobr_dup_dvenc": work.subject.due_date.isoformat()}
@@ -162,41 +156,32 @@ async def generate_order(work: FreightWork) -> Observation:
     Odoo's action is not idempotent and takes a minute or more: called twice it makes two orders.
     """
     dfe = await _read(work)
-    orders = await orders_of(work, dfe)
-    live = [order for order in orders if order.text("state") != "cancel"]
-    if len(live) > 1:
-        raise Halt(
-            "several_orders",
-            f"The document has {len(live)} live orders ({_names(live)}). Cancel all but one in "
-            "Odoo, then resume.",
-            "needs_attention",
-        )
-    if live:
-        order = live[0]
-        return Done(
-            {"order_id": order.id, "order_name": order.text("name")},
-            f"order {order.text('name')}",
-        )
-    if orders:
-        raise Halt(
-            "order_canceled",
-            f"The order of the document ({_names(orders)}) is cancelled. Set it to draft again, or "
-            "remove its link to the document and make the document ready for an order; then "
-            "resume.",
-            "needs_attention",
-        )
-    _check_status(dfe, orders)
-    context = {"validate_analytic": True, "allowed_company_ids": [known(work.facts.company_id)]}
+    order = _live_order(dfe, await orders_of(work, dfe))
+    if order is not None:
+        name = order.text("name")
+        return Done({"order_id": order.id, "order_name": name}, f"order {name}")
+    _check_status(dfe, order)
     return Pending(
         Call(
             model=DFE,
             method="action_gerar_po_dfe",
             args=[[dfe.id]],
-            kwargs={"context": context},
+            kwargs={"context": company_context(work, dfe)},
             before={"purchase_id": None, "l10n_br_status": dfe.text("l10n_br_status")},
             after={"purchase_id": "a new order", "l10n_br_status": "06"},
         )
     )
+
+
+def company_context(work: FreightWork, dfe: Record | None = None) -> dict[str, Any]:
+    """Odoo acts in the taker's company, not in the user's default one.
+
+    A document that Odoo keeps in another company stays within reach by naming that one too.
+    """
+    company = known(work.facts.company_id)
+    keeper = dfe.ref("company_id") if dfe else None
+    companies = [company] if keeper in (None, company) else [company, keeper]
+    return {"validate_analytic": True, "allowed_company_ids": companies}
 
 
 async def orders_of(work: FreightWork, dfe: Record) -> list[Record]:
@@ -212,16 +197,72 @@ async def orders_of(work: FreightWork, dfe: Record) -> list[Record]:
     )
 
 
-async def _is_billed(work: FreightWork, orders: list[Record]) -> bool:
-    bill_ids = [bill_id for order in orders for bill_id in order.refs("invoice_ids")]
-    bills = await work.odoo.read(BILL, bill_ids, ("state",)) if bill_ids else []
+async def _only_document(work: FreightWork) -> Record:
+    key = work.subject.access_key
+    documents = await work.odoo.search_read(
+        DFE, [["protnfe_infnfe_chnfe", "=", key]], FIELDS, context={"active_test": False}
+    )
+    active = [document for document in documents if document.flag("active")]
+    if len(active) == 1:
+        return active[0]
+    if active:
+        raise Halt(
+            "several_dfes",
+            f"Odoo has {len(active)} active fiscal documents with the key {key} "
+            f"(ids {_list(active)}). Archive all but one, then resume.",
+            "needs_attention",
+        )
+    if documents:
+        raise Halt(
+            "dfe_archived",
+            f"The fiscal document with the key {key} is archived in Odoo (id {_list(documents)}). "
+            "Restore it there if it is to be posted, then resume.",
+        )
+    raise Halt(
+        "dfe_not_found",
+        f"Odoo has no fiscal document with the key {key}. Import the CTe in Odoo, then resume.",
+    )
+
+
+def _live_order(dfe: Record, orders: list[Record]) -> Record | None:
+    """The document's order. One that was cancelled counts no more once the document is at 04."""
+    live = [order for order in orders if order.text("state") != "cancel"]
+    if len(live) > 1:
+        raise Halt(
+            "several_orders",
+            f"Document {dfe.id} has {len(live)} live orders in Odoo ({_names(live)}). Cancel all "
+            "but one, then resume.",
+            "needs_attention",
+        )
+    if live:
+        return live[0]
+    if orders and dfe.text("l10n_br_status") in ORDERED:
+        raise order_canceled(_names(orders), dfe.id)
+    return None
+
+
+def order_canceled(name: str | None, dfe_id: int) -> Halt:
+    """The only order of the document was cancelled: a person says how to go on."""
+    return Halt(
+        "order_canceled",
+        f"Order {name} was cancelled in Odoo. Set it to draft there, or for a new order set "
+        f"document {dfe_id} back to status 04; then resume.",
+        "needs_attention",
+    )
+
+
+async def _is_billed(work: FreightWork, order: Record) -> bool:
+    bills = await work.odoo.read(BILL, order.refs("invoice_ids"), ("state",))
     return any(bill.text("state") == "posted" for bill in bills)
 
 
 async def _read(work: FreightWork) -> Record:
     records = await work.odoo.read(DFE, [known(work.facts.dfe_id)], FIELDS)
     if not records:
-        raise Halt("dfe_not_found", "The fiscal document was deleted in Odoo meanwhile.")
+        raise Halt(
+            "dfe_not_found",
+            "The fiscal document was deleted in Odoo. Import the CTe there again, then resume.",
+        )
     return records[0]
 
 
@@ -232,38 +273,58 @@ def _written(dfe: Record, wanted: dict[str, Any], *, tolerated: bool = False) ->
     return Pending(write(DFE, dfe.id, before, wanted), tolerated=tolerated)
 
 
-def _check_usable(dfe: Record) -> None:
+def _check_usable(dfe: Record, orders: list[Record]) -> None:
     if not dfe.flag("is_cte"):
-        raise Halt("not_a_cte", f"Document {dfe.id} in Odoo is not a freight bill (CTe).")
+        raise Halt(
+            "not_a_cte",
+            f"Document {dfe.id} in Odoo is not a freight bill (CTe). Correct it there if it should "
+            "be one, then resume.",
+        )
+    situation = dfe.text("l10n_br_situacao_dfe")
+    if situation in NOT_VALID:
+        raise _not_valid(dfe, NOT_VALID[situation], orders)
     if dfe.text("l10n_br_status") == REJECTED:
         raise Halt(
             "dfe_rejected",
-            f"Document {dfe.id} is rejected in Odoo (status 07). Set it back to 04 in Odoo if that "
-            "was a mistake, then resume.",
-        )
-    if dfe.text("l10n_br_situacao_dfe") == "CANCELADA":
-        raise Halt(
-            "dfe_canceled", f"The carrier has cancelled the CTe (document {dfe.id} in Odoo)."
+            f"Document {dfe.id} is rejected in Odoo (status 07). If that was a mistake, set it "
+            "back to 04 there, then resume.",
         )
 
 
-def _check_status(dfe: Record, orders: list[Record]) -> None:
-    status = dfe.text("l10n_br_status") or ""
-    if status == READY or (status in ORDERED and orders):
+def _not_valid(dfe: Record, situation: str, orders: list[Record]) -> Halt:
+    live = [order for order in orders if order.text("state") != "cancel"]
+    return Halt(
+        f"dfe_{'canceled' if situation == 'cancelled' else situation}",
+        f"The CTe is {situation} (document {dfe.id} in Odoo): there is nothing to pay. "
+        + (
+            f"Cancel order {_names(live)} and its bill in Odoo."
+            if live
+            else "If that is wrong, correct the document's situation in Odoo, then resume."
+        ),
+        "needs_attention" if live else "failed",
+    )
+
+
+def _check_status(dfe: Record, order: Record | None) -> None:
+    status = dfe.text("l10n_br_status")
+    if status == READY or (status in ORDERED and order is not None):
         return
-    name = STATUS_NAMES.get(status, "unknown")
     if status in ORDERED:
         raise Halt(
             "dfe_without_order",
-            f"Document {dfe.id} is in status {status} ({name}) but has no order. Set it back to 04 "
-            "in Odoo, then resume.",
+            f"Document {dfe.id} is in status {status} ({_status_name(dfe)}) but has no order. "
+            "Set it back to 04 in Odoo for a new one, then resume.",
             "needs_attention",
         )
     raise Halt(
         "dfe_not_ready",
-        f"Document {dfe.id} is in status {status or 'none'} ({name}). Bring it to 04 in Odoo, then "
-        "resume.",
+        f"Document {dfe.id} is in status {status or 'none'} ({_status_name(dfe)}). Bring it to 04 "
+        "in Odoo, then resume.",
     )
+
+
+def _status_name(dfe: Record) -> str:
+    return STATUS_NAMES.get(dfe.text("l10n_br_status") or "", "unknown")
 
 
 async def _company(work: FreightWork, dfe: Record) -> Company:
@@ -284,50 +345,57 @@ async def _taker(work: FreightWork, dfe: Record) -> str:
     text = dfe.text(field) if field else None
     try:
         return fiscal_document.cnpj(text) if text else await _taker_in_xml(work, dfe)
-    except InvalidInput as error:
-        raise Halt(
-            "unknown_company",
-            f"Who takes the freight of document {dfe.id} cannot be told ({error}). Send the CTe's "
-            "XML with the posting.",
-        ) from error
+    except (InvalidInput, binascii.Error) as error:
+        raise _unknown_taker(dfe, str(error)) from error
 
 
 async def _taker_in_xml(work: FreightWork, dfe: Record) -> str:
     [record] = await work.odoo.read(DFE, [dfe.id], ("l10n_br_xml_dfe",))
     content = record.text("l10n_br_xml_dfe")
     if content is None:
-        raise Halt(
-            "unknown_company",
-            f"Document {dfe.id} has no XML in Odoo, and its fields do not name the taker. Send "
-            "the CTe's XML with the posting.",
-        )
+        raise _unknown_taker(dfe, "its fields do not name the taker, and it has no XML")
     taker = fiscal_document.parse_cte(base64.b64decode(content)).taker
-    return taker.cnpj or taker.cpf or "without a CNPJ"
+    return taker.cnpj or taker.cpf or "from abroad"
+
+
+def _unknown_taker(dfe: Record, reason: str) -> Halt:
+    return Halt(
+        "unknown_taker",
+        f"Who takes the freight of document {dfe.id} cannot be told: {reason}. Attach the CTe's "
+        "XML to the document in Odoo, then resume.",
+    )
 
 
 def _amount(work: FreightWork, dfe: Record) -> Decimal:
     """The CTe's amount, which Odoo's document must show too."""
     total = dfe.number("nfe_infnfe_total_icmstot_vnf")
-    amount = work.subject.amount
-    if amount is not None and abs(amount - total) > work.profile.amount_tolerance:
+    amount = total if work.subject.amount is None else work.subject.amount
+    if abs(amount - total) > work.profile.amount_tolerance:
         raise Halt(
             "amount_mismatch",
             f"The CTe is of R$ {amount}, document {dfe.id} in Odoo of R$ {total}. Correct the "
             "document in Odoo, then resume.",
+            "needs_attention",
         )
-    if total <= 0:
-        raise Halt("amount_mismatch", f"Document {dfe.id} in Odoo has the amount R$ {total}.")
-    return total if amount is None else amount
+    if amount <= 0:
+        raise Halt(
+            "no_amount",
+            f"Document {dfe.id} in Odoo has the amount R$ {total}: there is nothing to pay. If "
+            "that is wrong, correct it in Odoo, then resume.",
+        )
+    return amount
 
 
-def _only(ids: tuple[int, ...], what: str) -> int:
+def only(ids: tuple[int, ...], what: str, holder: str) -> int:
+    """The id of the one line or instalment that a freight bill has."""
     if len(ids) == 1:
         return ids[0]
     if not ids:
-        raise Halt(f"no_{what}", f"The document has no {what} in Odoo. Import it again.")
+        raise Halt(f"no_{what}", f"{holder} has no {what} in Odoo. Add it there, then resume.")
     raise Halt(
         f"several_{what}s",
-        f"The document has {len(ids)} {what}s in Odoo; one is expected of a freight bill.",
+        f"{holder} has {len(ids)} {what}s in Odoo; a freight bill has one. Leave one with the "
+        "whole amount in Odoo, or post it by hand; then resume.",
         "needs_attention",
     )
 

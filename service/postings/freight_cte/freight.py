@@ -6,9 +6,9 @@ import base64
 import binascii
 import datetime as dt
 from decimal import Decimal
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from service.errors import InvalidInput, Problem
 from service.posting.step import Work
@@ -17,6 +17,9 @@ from service.postings.freight_cte.fiscal_document import FreightDocument, Freigh
 from service.postings.freight_cte.profile import FreightProfile
 
 KnownT = TypeVar("KnownT")
+
+
+Invoice = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
 
 
 class FreightInput(BaseModel):
@@ -36,10 +39,8 @@ class FreightInput(BaseModel):
         description="the CTe (4.00, with or without its protocol), as text or in base64",
     )
     due_date: dt.date = Field(description="when the carrier is to be paid", examples=["2026-12-31"])
-    carrier_invoice: str | None = Field(
+    carrier_invoice: Invoice | None = Field(
         default=None,
-        min_length=1,
-        max_length=60,
         description="the number of the carrier's invoice (fatura) that groups the CTe",
         examples=["4711"],
     )
@@ -148,6 +149,8 @@ def _check_document(document: FreightDocument, profile: FreightProfile) -> None:
         raise _refusal("xml", "the CTe annuls another one: there is nothing to pay", "annulment")
     if document.protocol is not None and not document.authorised:
         raise _refusal("xml", "the tax authority did not authorise the CTe", "not_authorised")
+    if document.total <= 0:
+        raise _refusal("xml", "the CTe's amount is zero: there is nothing to pay", "no_amount")
     if document.homologation and not profile.accept_homologation:
         raise _refusal(
             "xml",

@@ -30,6 +30,17 @@ def _zone(name: str) -> str:
     return name
 
 
+def _reference(text: str) -> str:
+    """Try it out: what is wrong should be known when the file is read, not in step 2."""
+    try:
+        made = text.format(number="4711")
+    except (LookupError, ValueError, AttributeError) as error:
+        raise ValueError("{number} is all that can be filled in") from error
+    if "4711" not in made:
+        raise ValueError("must contain {number}")
+    return text
+
+
 Cnpj = Annotated[str, AfterValidator(_cnpj)]
 
 
@@ -72,7 +83,7 @@ class FreightProfile(Profile):
     payment_provider_id: int
     amount_tolerance: Decimal = Field(default=Decimal("0.01"), ge=0, description="in reais")
     order_type: str = "servico"
-    invoice_reference: str = Field(
+    invoice_reference: Annotated[str, AfterValidator(_reference)] = Field(
         default="FATURA-{number}", description="reference text; {number} is the carrier's invoice"
     )
     bill_indicator: str = Field(default="out", description="l10n_br_compra_indcom of the bill")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from service.posting.step import Call, Done, Halt, Observation, Pending, write
-from service.postings.freight_cte.dfe import ORDER
+from service.postings.freight_cte.dfe import ORDER, company_context, only, order_canceled
 from service.postings.freight_cte.freight import known, reference
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from service.odoo.records import Record
-    from service.posting.step import StopStatus
     from service.postings.freight_cte.freight import FreightWork
     from service.postings.freight_cte.profile import Company, Destination
 
@@ -68,19 +66,17 @@ async def configure(work: FreightWork) -> Observation:
 
 
 async def _configure_line(work: FreightWork, order: Record, operation: int) -> Observation:
-    lines = await work.odoo.read(
-        LINE, order.refs("order_line"), ("l10n_br_operacao_id", "price_unit", "product_qty")
+    line_id = only(order.refs("order_line"), "line", f"Order {order.text('name')}")
+    [line] = await work.odoo.read(
+        LINE, [line_id], ("l10n_br_operacao_id", "product_qty", "price_unit")
     )
-    if len(lines) != 1:
-        raise Halt(
-            "several_lines",
-            f"Order {order.text('name')} has {len(lines)} lines; one is expected of a freight.",
-            "needs_attention",
-        )
-    [line] = lines
-    if line.ref("l10n_br_operacao_id") != operation:
-        before = {"l10n_br_operacao_id": line.ref("l10n_br_operacao_id")}
-        return Pending(write(LINE, line.id, before, {"l10n_br_operacao_id": operation}))
+    wanted = {"l10n_br_operacao_id": operation, "product_qty": Decimal(1)}
+    before = {
+        "l10n_br_operacao_id": line.ref("l10n_br_operacao_id"),
+        "product_qty": line.number("product_qty"),
+    }
+    if before != wanted:
+        return Pending(write(LINE, line.id, before, wanted))
     price, amount = line.number("price_unit"), known(work.facts.amount)
     if abs(price - amount) > work.profile.amount_tolerance:
         return Pending(write(LINE, line.id, {"price_unit": price}, {"price_unit": amount}))
@@ -96,23 +92,25 @@ async def no_taxes(work: FreightWork) -> Observation:
 async def confirm(work: FreightWork) -> Observation:
     """Step 9: confirmed, in the right company and with the right amount."""
     order = await read(work)
-    is_open = order.text("state") in OPEN
-    check_company(work, order, f"Order {order.text('name')}", confirmed=not is_open)
-    check_amount(
-        work,
-        order.number("amount_total"),
-        f"Order {order.text('name')}",
-        status="failed" if is_open else "needs_attention",
-    )
-    if not is_open:
-        return Done(message=f"order {order.text('name')} is {order.text('state')}")
+    name, state = f"Order {order.text('name')}", order.text("state")
+    if state in OPEN:
+        advice = "Resume: it is set right again, or correct it in Odoo first"
+    else:
+        advice = (
+            f"It is confirmed: cancel it in Odoo and set document {work.facts.dfe_id} back to "
+            "status 04 for a new order, then resume"
+        )
+    check_company(work, order, name, advice)
+    check_amount(work, order, name, advice)
+    if state not in OPEN:
+        return Done(message=f"order {order.text('name')} is {state}")
     return Pending(
         Call(
             model=ORDER,
             method="button_confirm",
             args=[[order.id]],
             kwargs={"context": company_context(work)},
-            before={"state": order.text("state")},
+            before={"state": state},
             after={"state": "purchase"},
         )
     )
@@ -136,6 +134,7 @@ async def approve(work: FreightWork) -> Observation:
             model=ORDER,
             method="button_approve",
             args=[[order.id]],
+            kwargs={"context": company_context(work)},
             before={"state": "to approve"},
             after={"state": "purchase"},
         )
@@ -148,54 +147,37 @@ async def read(work: FreightWork) -> Record:
     if not records:
         raise Halt(
             "order_deleted",
-            "The order was deleted in Odoo. Roll the posting back and resume to start again.",
+            f"Order {work.facts.order_name} was deleted in Odoo. Set document {work.facts.dfe_id} "
+            "back to status 04 for a new one, then resume.",
             "needs_attention",
         )
-    if records[0].text("state") == "cancel":
-        raise Halt(
-            "order_canceled",
-            f"Order {records[0].text('name')} was cancelled in Odoo. Set it to draft again, then "
-            "resume.",
-            "needs_attention",
-        )
-    return records[0]
+    [order] = records
+    if order.text("state") == "cancel":
+        raise order_canceled(order.text("name"), known(work.facts.dfe_id))
+    return order
 
 
-def company_context(work: FreightWork) -> dict[str, Any]:
-    """Odoo acts in the document's company, not in the user's default one."""
-    return {"validate_analytic": True, "allowed_company_ids": [known(work.facts.company_id)]}
-
-
-def check_company(work: FreightWork, record: Record, name: str, *, confirmed: bool) -> None:
+def check_company(work: FreightWork, record: Record, name: str, advice: str) -> None:
     """Halt with `wrong_company` unless the record belongs to the taker's company."""
-    wanted = known(work.facts.company_id)
-    if record.ref("company_id") == wanted:
-        return
-    raise Halt(
-        "wrong_company",
-        f"{name} belongs to company {record.ref_name('company_id')} "
-        f"({record.ref('company_id')}), the CTe's taker is company {wanted}. "
-        + (
-            "Cancel it in Odoo and make the document ready for a new order, then resume."
-            if confirmed
-            else "Correct the company in Odoo, then resume."
-        ),
-        "needs_attention" if confirmed else "failed",
-    )
+    wanted, found = known(work.facts.company_id), record.ref("company_id")
+    if found != wanted:
+        raise Halt(
+            "wrong_company",
+            f"{name} belongs to company {record.ref_name('company_id')} ({found}), the CTe's "
+            f"taker is company {wanted}. {advice}.",
+            "needs_attention",
+        )
 
 
-def check_amount(
-    work: FreightWork, amount: Decimal, name: str, *, status: StopStatus = "failed"
-) -> None:
-    """Halt with `amount_mismatch` unless the amount is the CTe's, within the tolerance."""
-    wanted = known(work.facts.amount)
-    if abs(amount - wanted) <= work.profile.amount_tolerance:
-        return
-    raise Halt(
-        "amount_mismatch",
-        f"{name} is of R$ {amount}, the CTe of R$ {wanted}. Correct it in Odoo, then resume.",
-        status,
-    )
+def check_amount(work: FreightWork, record: Record, name: str, advice: str) -> None:
+    """Halt with `amount_mismatch` unless the total is the CTe's, within the tolerance."""
+    wanted, found = known(work.facts.amount), record.number("amount_total")
+    if abs(found - wanted) > work.profile.amount_tolerance:
+        raise Halt(
+            "amount_mismatch",
+            f"{name} is of R$ {found}, the CTe of R$ {wanted}. {advice}.",
+            "needs_attention",
+        )
 
 
 async def _operation(work: FreightWork, order: Record, company: Company) -> int:
