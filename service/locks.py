@@ -58,6 +58,7 @@ class Lease:
     ttl_seconds: float
     renewed_at: float
     lost: asyncio.Event = field(default_factory=asyncio.Event)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def valid(self) -> bool:
@@ -85,9 +86,8 @@ class Locks:
         try:
             yield lease
         finally:
-            renewal.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await renewal
+            lease.released.set()
+            await renewal
             await self._release(lease)
 
     async def holder(self, key: str) -> str | None:
@@ -107,22 +107,30 @@ class Locks:
         return Lease(name, f"{owner}#{rank}", self._ttl.total_seconds(), asked_at)
 
     async def _keep(self, lease: Lease) -> None:
-        """Renew until it is lost; an unreachable Redis is asked again until the lease expires."""
-        while lease.valid:
-            await asyncio.sleep(lease.ttl_seconds / 4)
-            if not lease.valid:
+        """Renew until it is released or lost; an unreachable Redis is asked until it expires.
+
+        Ended by an event: cancelling a command would cost its connection.
+        """
+        while not lease.released.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(lease.released.wait(), lease.ttl_seconds / 4)
+                return
+            if not (lease.valid and await self._renew(lease)):
                 break
-            asked_at = time.monotonic()
-            try:
-                kept = await self._redis.eval(RENEW, 1, lease.key, lease.token, self._ttl_ms)
-            except (RedisError, OSError) as error:
-                log.warning("lock_renewal_failed", key=lease.key, error=str(error))
-                continue
-            if not kept:
-                break
-            lease.renewed_at = asked_at
         lease.lost.set()
         log.warning("lock_lost", key=lease.key)
+
+    async def _renew(self, lease: Lease) -> bool:
+        """Whether it is still ours, as far as Redis can be asked."""
+        asked_at = time.monotonic()
+        try:
+            kept = await self._redis.eval(RENEW, 1, lease.key, lease.token, self._ttl_ms)
+        except (RedisError, OSError) as error:
+            log.warning("lock_renewal_failed", key=lease.key, error=str(error))
+            return True
+        if kept:
+            lease.renewed_at = asked_at
+        return bool(kept)
 
     async def _release(self, lease: Lease) -> None:
         try:
