@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import asyncio
+import math
+import signal
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import uvicorn
 from fastapi import FastAPI
 
-from service.api import jobs, limits, postings, problems, system
+from service.api import auth, jobs, limits, postings, problems, system
 from service.api.jobs import EventView
 from service.api.problems import Problem
 from service.api.stream import Draining
 from service.runtime import Runtime, open_runtime
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator
     from types import FrameType
 
@@ -56,7 +60,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        async with open_runtime(settings) as runtime, runtime.events.reading():
+        async with AsyncExitStack() as stack:
+            runtime = await stack.enter_async_context(open_runtime(settings))
+            await stack.enter_async_context(runtime.events.reading(jobs.heads(runtime)))
             yield {"runtime": runtime}
 
     app = Application(
@@ -67,29 +73,53 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.draining = Draining()
     problems.register(app)
     app.add_middleware(limits.BodyLimit, most_bytes=settings.max_body_bytes)
+    app.add_middleware(auth.Authentication)  # the last one added is the first one asked
     for router in (postings.router, jobs.router, system.router):
         app.include_router(router)
     return app
 
 
 class Server(uvicorn.Server):
-    """Ends the open event streams as soon as it is told to stop.
+    """Ends the open event streams as soon as it is told to stop, and then returns.
 
-    An idle stream would otherwise keep the process until the drain time is over.
+    An idle stream would otherwise keep the process until the drain time is over. Uvicorn's own
+    server raises the signal once more when it has stopped, which would end the process before
+    whatever else runs in it has.
+
+    `settled` is set once it listens at its `addresses`, or could not.
     """
 
     def __init__(self, config: uvicorn.Config, draining: Draining) -> None:
         super().__init__(config)
         self.draining = draining
+        self.settled = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the runtime and listen."""
+        try:
+            await super().startup(sockets=sockets)
+        finally:
+            self.settled.set()
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each socket it listens on; none when it does not."""
+        if not self.started:
+            return []
+        names = [one.getsockname() for server in self.servers for one in server.sockets]
+        return [(name[0], name[1]) for name in names]
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take note of SIGTERM or SIGINT."""
+        """Take note of SIGTERM or SIGINT; a second SIGINT waits for nothing."""
+        del frame
         self.draining.set()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def server(settings: Settings) -> Server:
@@ -97,11 +127,14 @@ def server(settings: Settings) -> Server:
     app = create_app(settings)
     config = uvicorn.Config(
         app,
+        http="httptools",
+        ws="none",
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,
+        server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=round(settings.drain_seconds),
+        timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )
     return Server(config, app.state.draining)

@@ -112,18 +112,24 @@ def serve(
     _run(_serve(settings, with_worker=with_worker))
 
 
-async def _serve(given: Settings, *, with_worker: bool) -> None:
+async def _serve(given: Settings, *, with_worker: bool) -> int:
     async with _servers(given) as settings:
         server = application.server(settings)
         async with asyncio.TaskGroup() as tasks:
             if with_worker:
                 tasks.create_task(_work(settings, server.draining), name="worker")
-            listener = server.config.bind_socket()
-            address = listener.getsockname()
-            sys.stdout.write(f"Eclusa at http://{address[0]}:{address[1]}\n")
-            sys.stdout.flush()
-            await server.serve(sockets=[listener])
+            tasks.create_task(_announce(server), name="announcement")
+            await server.serve()
             server.draining.set()
+    return 0 if server.started else EXIT_FAILED
+
+
+async def _announce(server: application.Server) -> None:
+    """Print where the server listens, for people and for programs that started it."""
+    await server.settled.wait()
+    for host, port in server.addresses:
+        sys.stdout.write(f"Eclusa at http://{host}:{port}\n")
+    sys.stdout.flush()
 
 
 async def _work(settings: Settings, stopping: asyncio.Event) -> None:

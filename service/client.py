@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 RECONNECTS = 10
+"""How often a stream is asked for again while it brings nothing new."""
+
+PAUSE_SECONDS = 0.5
+PASSING = (502, 503, 504)
 TIMEOUT = httpx.Timeout(30.0, read=60.0)
 
 
@@ -62,25 +67,42 @@ class ApiClient:
 
     async def follow(self, job_id: str, last: int = 0) -> AsyncIterator[dict[str, Any]]:
         """The events of a job until its end; reconnects and goes on where it was cut off."""
-        for _ in range(RECONNECTS):
-            headers = {"Last-Event-ID": str(last)}
+        attempts = 0
+        while attempts < RECONNECTS:
+            before = last
             try:
-                async with aconnect_sse(
-                    self._http, "GET", f"/v1/jobs/{job_id}/events", headers=headers
-                ) as source:
-                    if source.response.is_error:
-                        await source.response.aread()
-                        raise ApiError(source.response.status_code, _problem(source.response))
-                    async for event in source.aiter_sse():
-                        if not event.data:  # a keep-alive
-                            continue
-                        last = int(event.id)
-                        yield {**json.loads(event.data), "id": last, "event": event.event}
-                        if event.event == "end":
-                            return
+                async for event in self._events(job_id, last):
+                    last = event["id"]
+                    yield event
+                    if event["event"] == "end":
+                        return
+            except _NothingFollows:
+                return
+            except ApiError as error:
+                if error.status not in PASSING:
+                    raise
             except httpx.TransportError:
-                continue
+                pass
+            attempts = 1 if last > before else attempts + 1
+            await asyncio.sleep(PAUSE_SECONDS)
         raise ApiError(503, {"detail": f"the events of job {job_id} cannot be followed"})
+
+    async def _events(self, job_id: str, last: int) -> AsyncIterator[dict[str, Any]]:
+        """The events of one connection."""
+        path, headers = f"/v1/jobs/{job_id}/events", {"Last-Event-ID": str(last)}
+        async with aconnect_sse(self._http, "GET", path, headers=headers) as source:
+            if source.response.status_code == httpx.codes.NO_CONTENT:
+                raise _NothingFollows
+            if source.response.is_error:
+                await source.response.aread()
+                raise ApiError(source.response.status_code, _problem(source.response))
+            async for event in source.aiter_sse():
+                if event.data:  # else a keep-alive
+                    yield {**json.loads(event.data), "id": int(event.id), "event": event.event}
+
+
+class _NothingFollows(Exception):
+    """The job has ended and all its events are known."""
 
 
 def _problem(response: httpx.Response) -> dict[str, Any]:

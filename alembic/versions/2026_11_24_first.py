@@ -148,5 +148,7 @@ def downgrade() -> None:
 
 def _run_script(script: str) -> None:
     """Run several statements at once, which only the driver itself can do."""
-    adapted = op.get_bind().connection.dbapi_connection
-    adapted.run_async(lambda driver: driver.execute(script))
+    connection = op.get_bind().connection.dbapi_connection
+    if connection is None:
+        raise RuntimeError("the connection is closed")
+    connection.run_async(lambda driver: driver.execute(script))

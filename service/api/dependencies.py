@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from service.api.stream import Draining
@@ -24,23 +24,14 @@ def _draining(request: Request) -> Draining:
     return draining
 
 
+def _actor(
+    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Actor:
+    """The actor that `service.api.auth` recognised; `_bearer` is for the OpenAPI document."""
+    actor: Actor = request.state.actor
+    return actor
+
+
 CurrentRuntime = Annotated[Runtime, Depends(_runtime)]
 CurrentDraining = Annotated[Draining, Depends(_draining)]
-
-
-async def _actor(
-    request: Request,
-    runtime: CurrentRuntime,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> Actor:
-    key = await runtime.keys.recognise(credentials.credentials) if credentials else None
-    if key is None:
-        raise HTTPException(
-            401,
-            "Send a valid API key: Authorization: Bearer …",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
-    return Actor(name=key.name, ip=request.client.host if request.client else None)
-
-
 CurrentActor = Annotated[Actor, Depends(_actor)]

@@ -15,7 +15,11 @@ class _TooLarge(Exception):
 
 
 class BodyLimit:
-    """Refuses a body above `most_bytes` before it is read whole."""
+    """Refuses a body above `most_bytes` before it is read whole.
+
+    The connection stays open: the server discards the rest of the body, so that a client that
+    sends all of it before it reads gets the answer and not a reset.
+    """
 
     def __init__(self, app: ASGIApp, most_bytes: int) -> None:
         self._app = app
@@ -42,25 +46,22 @@ class BodyLimit:
             return message
 
         async def watched(message: Message) -> None:
+            """Pass the answer on, unless it only says that the body could not be read."""
             nonlocal begun
-            begun = True
-            await send(message)
+            if begun or read <= self._most_bytes:
+                begun = True
+                await send(message)
 
         try:
             await self._app(scope, counted, watched)
         except _TooLarge:
             if begun:
                 raise
+        if not begun:
             await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        message = f"the body may have {self._most_bytes} bytes at most"
+        message = f"may have {self._most_bytes} bytes at most"
         field = problems.FieldProblem(field="body", message=message, code="too_large")
-        refusal = problems.response(
-            413,
-            "too_large",
-            message,
-            fields=[field],
-            headers={"Connection": "close"},
-        )
+        refusal = problems.response(413, "too_large", f"The body {message}.", fields=[field])
         await refusal(scope, receive, send)

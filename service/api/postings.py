@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import datetime as dt
 from functools import reduce
 from operator import or_
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from service import postings
 from service.api import problems
+from service.api.bodies import JsonRoute, Text
 from service.api.dependencies import CurrentActor, CurrentRuntime
 from service.errors import InvalidInput, Problem
 from service.posting.ledger import Entry, Posting
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from service.posting import audit
     from service.posting.step import AnyDefinition
 
-router = APIRouter(prefix="/v1/postings", tags=["postings"])
+router = APIRouter(prefix="/v1/postings", tags=["postings"], route_class=JsonRoute)
 
 MOST_ITEMS = 200
 Status = Literal[
@@ -47,7 +47,9 @@ class PostingRequestBase(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: str
-    connection: str = Field(description="the Odoo database it goes to", examples=["main"])
+    connection: str = Field(
+        max_length=200, description="the Odoo database it goes to", examples=["main"]
+    )
     input: Any
     reference: str | None = Field(
         default=None, max_length=200, description="the caller's own name for the document"
@@ -239,10 +241,10 @@ async def list_postings(
     runtime: CurrentRuntime,
     _: CurrentActor,
     status: Status | None = None,
-    kind: str | None = None,
-    connection: str | None = None,
-    document_key: str | None = None,
-    reference: str | None = None,
+    kind: Text | None = None,
+    connection: Text | None = None,
+    document_key: Text | None = None,
+    reference: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ITEMS)] = 50,
     cursor: str | None = None,
 ) -> PostingPage:
@@ -256,7 +258,7 @@ async def list_postings(
     }
     page = await runtime.ledger.page(
         filters={name: value for name, value in wanted.items() if value is not None},
-        before=_read_cursor(cursor) if cursor else None,
+        before=_read_cursor(cursor) if cursor is not None else None,
         limit=limit + 1,
     )
     return PostingPage(
@@ -366,6 +368,6 @@ def _read_cursor(cursor: str) -> tuple[dt.datetime, UUID]:
     try:
         at, posting_id = base64.urlsafe_b64decode(cursor).decode().split("|")
         return dt.datetime.fromisoformat(at).astimezone(dt.UTC), UUID(posting_id)
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, OverflowError) as error:  # also what base64 and UTF-8 refuse
         problem = Problem("cursor", "is not a cursor that this service gave", "invalid_cursor")
         raise InvalidInput([problem]) from error

@@ -10,13 +10,14 @@ import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import exc
 from starlette.exceptions import HTTPException
 
 from service import errors
+from service.api.bodies import BodyRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from fastapi import FastAPI, Request
 
@@ -34,11 +35,46 @@ STATUS: Mapping[type[Exception], int] = {
     errors.Unavailable: 503,
     errors.Misconfigured: 500,
     errors.EclusaError: 500,
-    SQLAlchemyError: 500,
-    DBAPIError: 503,
+    exc.SQLAlchemyError: 500,
+    exc.TimeoutError: 503,
+    exc.DBAPIError: 503,
+    exc.DataError: 500,
+    exc.IntegrityError: 500,
+    exc.ProgrammingError: 500,
     OSError: 503,
 }
 """Looked up along the class's own order of bases: the most specific entry counts."""
+
+MOST_FIELDS = 20
+LONGEST_NAME = 200
+
+AN_OBJECT = "must be a JSON object"
+A_DATE = "must be a date like 2026-12-31"
+AN_ID = "must be an id like 6f1c9a52-33c1-4f0e-9d43-0d6b5f3a7e21"
+A_WHOLE_NUMBER = "must be a whole number"
+SENTENCES: Mapping[str, str] = {
+    "missing": "is missing",
+    "extra_forbidden": "is not known here: leave it out, or check how it is written",
+    "model_attributes_type": AN_OBJECT,
+    "model_type": AN_OBJECT,
+    "dict_type": AN_OBJECT,
+    "string_type": "must be a text",
+    "string_too_short": "must have {min_length} characters or more",
+    "string_too_long": "may have {max_length} characters at most",
+    "date_type": A_DATE,
+    "date_parsing": A_DATE,
+    "date_from_datetime_parsing": A_DATE,
+    "date_from_datetime_inexact": A_DATE,
+    "uuid_type": AN_ID,
+    "uuid_parsing": AN_ID,
+    "int_type": A_WHOLE_NUMBER,
+    "int_parsing": A_WHOLE_NUMBER,
+    "int_parsing_size": A_WHOLE_NUMBER + ", and a smaller one",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+    "literal_error": "must be {expected}",
+}
+"""What validation finds, in words for a person; the rest keeps pydantic's own."""
 
 
 class FieldProblem(BaseModel):
@@ -68,6 +104,12 @@ def status_of(error: Exception) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
+class ProblemResponse(JSONResponse):
+    """A problem as an answer."""
+
+    media_type = MEDIA_TYPE
+
+
 def response(
     status: int,
     code: str,
@@ -76,8 +118,8 @@ def response(
     fields: Sequence[FieldProblem] = (),
     posting_id: UUID | None = None,
     headers: Mapping[str, str] | None = None,
-) -> JSONResponse:
-    """A problem as an answer."""
+) -> ProblemResponse:
+    """The answer that tells of a problem."""
     problem = Problem(
         type=f"urn:eclusa:problem:{code}",
         title=http.HTTPStatus(status).phrase,
@@ -87,10 +129,9 @@ def response(
         errors=list(fields),
         posting_id=posting_id,
     )
-    return JSONResponse(
+    return ProblemResponse(
         problem.model_dump(mode="json", exclude_none=True),
         status_code=status,
-        media_type=MEDIA_TYPE,
         headers=dict(headers or {}),
     )
 
@@ -106,24 +147,34 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return described
 
 
-def _of_eclusa(_: Request, error: Exception) -> JSONResponse:
+def of_error(error: Exception) -> ProblemResponse:
+    """The answer to an error of the service, its database or its Redis."""
     status = status_of(error)
-    code = error.code if isinstance(error, errors.EclusaError) else "unavailable"
+    code = error.code if isinstance(error, errors.EclusaError) else _CODES[status]
     match error:
         case errors.InvalidInput():
-            fields = [FieldProblem(**problem.__dict__) for problem in error.problems]
-            return response(status, code, "The input is wrong.", fields=fields)
+            return _wrong([FieldProblem(**problem.__dict__) for problem in error.problems])
         case errors.UnknownName() if error.what != "posting":
-            field = "kind" if "kind" in error.what else error.what
-            fields = [FieldProblem(field=field, message=str(error), code="unknown")]
-            return response(status, code, str(error), fields=fields)
+            return _unknown("kind" if "kind" in error.what else error.what, str(error))
         case errors.LivePosting() | errors.WrongStatus():
             return response(status, code, str(error), posting_id=error.posting_id)
         case errors.EclusaError() if status < http.HTTPStatus.INTERNAL_SERVER_ERROR:
             return response(status, code, str(error))
         case _:
-            log.error("request_failed", code=code, error=str(error))
+            log.error("request_failed", code=code, exc_info=error)
             return response(status, code, _public(status), headers=_retry_after(status))
+
+
+_CODES = {500: "internal_error", 503: "unavailable"}
+
+
+def _wrong(fields: Sequence[FieldProblem]) -> ProblemResponse:
+    return response(422, "invalid_input", "The input is wrong.", fields=fields[:MOST_FIELDS])
+
+
+def _unknown(field: str, message: str) -> ProblemResponse:
+    problem = FieldProblem(field=field, message=message, code="unknown")
+    return response(404, "not_found", message, fields=[problem])
 
 
 def _public(status: int) -> str:
@@ -136,46 +187,69 @@ def _retry_after(status: int) -> dict[str, str]:
     return {"Retry-After": "2"} if status == http.HTTPStatus.SERVICE_UNAVAILABLE else {}
 
 
-def _of_validation(_: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, RequestValidationError):
-        raise TypeError from error
-    fields = [_field(problem) for problem in error.errors()]
-    unknown_kind = [field for field in fields if field.field == "kind"]
-    if unknown_kind and unknown_kind[0].code in ("literal_error", "union_tag_invalid"):
-        return response(404, "not_found", unknown_kind[0].message, fields=unknown_kind)
-    return response(422, "invalid_input", "The input is wrong.", fields=fields)
+def _of_validation(error: RequestValidationError) -> ProblemResponse:
+    kind = error.body.get("kind") if isinstance(error.body, dict) else None
+    for problem in error.errors():
+        if problem["type"] == "union_tag_invalid" or (
+            problem["type"] == "literal_error" and problem["loc"][-2:] == ("body", "kind")
+        ):
+            return _of_kind(problem)
+    return _wrong([_field(problem, kind) for problem in error.errors()[:MOST_FIELDS]])
 
 
-def _field(problem: Mapping[str, Any]) -> FieldProblem:
+def _of_kind(problem: Mapping[str, Any]) -> ProblemResponse:
+    """There is no such kind: the input may be right for all that is known of it."""
+    context = problem["ctx"]
+    given = str(context.get("tag", problem["input"]))[:LONGEST_NAME]
+    known = str(context.get("expected_tags") or context["expected"]).replace("'", "")
+    return _unknown("kind", str(errors.UnknownName("kind", given, [known])))
+
+
+def _field(problem: Mapping[str, Any], kind: Any) -> FieldProblem:
     place, *path = problem["loc"]
     code = str(problem["type"])
-    if code in ("union_tag_invalid", "union_tag_not_found"):
-        path = ["kind"]
-    elif path and place == "body" and code != "json_invalid":
-        path = [part for part in path if not str(part).startswith("tag:")]
-    if code == "json_invalid":
-        path = []
+    if code == "union_tag_not_found":
+        path, code = ["kind"], "missing"
+    elif place == "body" and len(path) > 1 and path[0] == kind:
+        path = path[1:]  # where several kinds are known, each has a place of its own
     name = ".".join(str(part) for part in path) or str(place)
-    return FieldProblem(field=name, message=str(problem["msg"]), code=code)
+    message = SENTENCES.get(code, str(problem["msg"])).format(**problem.get("ctx", {}))
+    if name == "body" and message == AN_OBJECT:
+        message += ", sent with Content-Type: application/json"
+    return FieldProblem(field=name[:LONGEST_NAME], message=message, code=code)
 
 
-def _of_http(_: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, HTTPException):
-        raise TypeError from error
-    codes = {401: "unauthenticated", 404: "not_found", 405: "method_not_allowed"}
+def _of_http(error: HTTPException) -> ProblemResponse:
+    if isinstance(error, BodyRefused):
+        return _wrong([FieldProblem(**error.problem.__dict__)])
+    codes = {404: "not_found", 405: "method_not_allowed"}
     code = codes.get(error.status_code, "refused")
     return response(error.status_code, code, str(error.detail), headers=error.headers)
 
 
-def _of_defect(_: Request, error: Exception) -> JSONResponse:
-    del error  # logged by the server with its traceback
+def _of_defect(_: Exception) -> ProblemResponse:
+    """The server logs the traceback."""
     return response(500, "internal_error", _public(500))
 
 
 def register(app: FastAPI) -> None:
     """Answer every error with a problem."""
-    for kind in (errors.EclusaError, SQLAlchemyError, OSError):
-        app.add_exception_handler(kind, _of_eclusa)
-    app.add_exception_handler(RequestValidationError, _of_validation)
-    app.add_exception_handler(HTTPException, _of_http)
-    app.add_exception_handler(Exception, _of_defect)
+    answers: Mapping[type[Exception], Callable[[Any], ProblemResponse]] = {
+        errors.EclusaError: of_error,
+        exc.SQLAlchemyError: of_error,
+        OSError: of_error,
+        RequestValidationError: _of_validation,
+        HTTPException: _of_http,
+        Exception: _of_defect,
+    }
+    for kind, answer in answers.items():
+        app.add_exception_handler(kind, _handler(answer))
+
+
+def _handler(
+    answer: Callable[[Any], ProblemResponse],
+) -> Callable[[Request, Exception], Awaitable[ProblemResponse]]:
+    async def handle(_: Request, error: Exception) -> ProblemResponse:
+        return answer(error)
+
+    return handle

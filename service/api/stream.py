@@ -1,4 +1,4 @@
-"""Server-sent events: encoded once per process, however many listen."""
+"""Server-sent events: made into bytes once per process, however many listen."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+import structlog
 from starlette.responses import Response
 
-from service import documents
 from service.events import SlowListener
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from starlette.types import Receive, Scope, Send
 
     from service.events import Event
 
+log = structlog.get_logger()
+
 KEEP_ALIVE_SECONDS = 15.0
+STALLED_SECONDS = 30.0
+"""A client that takes nothing for so long is disconnected."""
+
+FAREWELL_SECONDS = 1.0
 MEDIA_TYPE = "text/event-stream"
-RETRY = b"retry: 1000\n"
+RETRY = b"retry: 1000\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
@@ -30,9 +36,7 @@ class Draining(asyncio.Event):
 
 def encode(event: Event) -> bytes:
     """An event as the lines of a stream."""
-    return (
-        f"id: {event.id}\nevent: {event.type}\ndata: {documents.to_json(event.data)}\n\n".encode()
-    )
+    return f"id: {event.id}\nevent: {event.type}\ndata: {event.text}\n\n".encode()
 
 
 class EventStream(Response):
@@ -43,7 +47,7 @@ class EventStream(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, events: AsyncIterator[Event], draining: Draining) -> None:
+    def __init__(self, events: AsyncGenerator[Event], draining: Draining) -> None:
         self.status_code = 200
         self.background = None
         self.body = b""
@@ -56,37 +60,47 @@ class EventStream(Response):
         del scope
         headers = [pair for pair in self.raw_headers if pair[0] != b"content-length"]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        tasks = [
-            asyncio.create_task(self._send_all(send), name="event stream"),
-            asyncio.create_task(_keep_alive(send), name="event stream keep-alive"),
-            asyncio.create_task(_disconnected(receive), name="event stream disconnect"),
-            asyncio.create_task(self._draining.wait(), name="event stream drain"),
-        ]
+        sending = asyncio.create_task(self._send_all(send), name="event stream")
+        leaving = asyncio.create_task(_disconnected(receive), name="event stream disconnect")
+        draining = asyncio.create_task(self._draining.wait(), name="event stream drain")
+        tasks = {sending, leaving, draining}
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            while not (await asyncio.wait(tasks, timeout=KEEP_ALIVE_SECONDS, return_when=ANY))[0]:
+                with contextlib.suppress(TimeoutError):
+                    await _chunk(send, KEEP_ALIVE, FAREWELL_SECONDS)
+            left = leaving.done()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if tasks[2] not in done:
-            with contextlib.suppress(OSError):
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        _tell_trouble(sending)
+        if not left:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL_SECONDS):
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_all(self, send: Send) -> None:
-        await _chunk(send, RETRY)
-        with contextlib.suppress(SlowListener):
-            async for event in self._events:
-                await _chunk(send, encode(event))
+        async with contextlib.aclosing(self._events) as events:
+            await _chunk(send, RETRY, STALLED_SECONDS)
+            async for event in events:
+                await _chunk(send, encode(event), STALLED_SECONDS)
 
 
-async def _chunk(send: Send, body: bytes) -> None:
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+ANY = asyncio.FIRST_COMPLETED
 
 
-async def _keep_alive(send: Send) -> None:
-    while True:
-        await asyncio.sleep(KEEP_ALIVE_SECONDS)
-        await _chunk(send, KEEP_ALIVE)
+def _tell_trouble(sending: asyncio.Task[None]) -> None:
+    """Log why a stream ended early; its client goes on with Last-Event-ID, perhaps elsewhere."""
+    error = None if sending.cancelled() else sending.exception()
+    if isinstance(error, SlowListener | TimeoutError):
+        log.warning("event_listener_too_slow")
+    elif error is not None:
+        log.error("event_stream_broke", exc_info=error)
+
+
+async def _chunk(send: Send, body: bytes, seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -15,6 +16,9 @@ from service.api.dependencies import CurrentActor, CurrentRuntime
 from service.runtime import Runtime
 
 router = APIRouter(tags=["system"])
+
+READY_SECONDS = 3.0
+"""A server that answers later is not ready."""
 
 
 class Health(BaseModel):
@@ -45,7 +49,7 @@ async def get_health() -> Health:
 )
 async def get_readiness(runtime: CurrentRuntime, _: CurrentActor, response: Response) -> Readiness:
     """Ask PostgreSQL and Redis."""
-    database, redis = await _database(runtime), await _redis(runtime)
+    database, redis = await asyncio.gather(_database(runtime), _redis(runtime))
     ready = database == redis == "ok"
     if not ready:
         response.status_code = 503
@@ -61,7 +65,7 @@ async def get_openapi(request: Request, _: CurrentActor) -> dict[str, Any]:
 
 async def _database(runtime: Runtime) -> str:
     try:
-        async with runtime.database.transaction() as connection:
+        async with asyncio.timeout(READY_SECONDS), runtime.database.transaction() as connection:
             await connection.execute(text("SELECT 1 FROM posting LIMIT 1"))
     except (SQLAlchemyError, OSError) as error:
         return type(error).__name__
@@ -70,7 +74,8 @@ async def _database(runtime: Runtime) -> str:
 
 async def _redis(runtime: Runtime) -> str:
     try:
-        await runtime.redis.ping()
+        async with asyncio.timeout(READY_SECONDS):
+            await runtime.redis.ping()
     except (RedisError, OSError) as error:
         return type(error).__name__
     return "ok"
