@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from asyncpg import exceptions
+from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from service import documents
-from service.errors import TransactionOpen
+from service.errors import DatabaseUnavailable, TransactionOpen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 _transaction_open: ContextVar[bool] = ContextVar("transaction_open", default=False)
 
@@ -30,6 +32,38 @@ def forbid_open_transaction() -> None:
     """
     if _transaction_open.get():
         raise TransactionOpen("a network call inside a database transaction")
+
+
+PASSING_STATES = ("08", "40", "53", "57", "25P03")
+"""Beginnings of the SQLSTATEs that say nothing about the statement: the connection broke, a
+deadlock, too few resources, the server or an administrator ended it, or a timeout did."""
+
+OF_DRIVER = (exceptions.PostgresError, exceptions.InterfaceError)
+
+
+@contextmanager
+def outages() -> Iterator[None]:
+    """Turn what a missing or stopping PostgreSQL causes into `DatabaseUnavailable`.
+
+    Nothing is known then about a transaction that was being committed.
+    """
+    try:
+        yield
+    except (exc.DBAPIError, exc.TimeoutError, *OF_DRIVER) as error:
+        if _passes(error):
+            raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}") from error
+        raise
+    except OSError as error:
+        raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {error}") from error
+
+
+def _passes(error: Exception) -> bool:
+    if isinstance(error, exc.TimeoutError | exc.InterfaceError | exceptions.InterfaceError):
+        return True
+    if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+        return True
+    state = str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
+    return state.startswith(PASSING_STATES)
 
 
 class Database:
@@ -55,7 +89,16 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """One short transaction: committed at the end, rolled back on any error."""
+        """One short transaction: committed at the end, rolled back on any error.
+
+        Raises `DatabaseUnavailable` when PostgreSQL does not answer or goes away.
+        """
+        with outages():
+            async with self._transaction() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
         async with self.engine.connect() as connection:
             token = _transaction_open.set(True)
             try:

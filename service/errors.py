@@ -4,6 +4,7 @@ Eclusa
 ├── Misconfigured            settings or the configuration file are wrong
 ├── TransactionOpen          a network call was about to wait inside a database transaction
 ├── Unavailable              a server this process needs does not answer
+│   ├── DatabaseUnavailable  PostgreSQL does not answer, or went away during a transaction
 │   └── LockUnavailable      Redis does not answer, so no lock can be had: nothing is posted
 ├── LockHeld                 another posting holds the document
 ├── FenceLost                another worker took the posting over
@@ -49,6 +50,12 @@ class Unavailable(EclusaError):
     """A server this process needs does not answer."""
 
     code = "unavailable"
+
+
+class DatabaseUnavailable(Unavailable):
+    """PostgreSQL does not answer, or went away during a transaction."""
+
+    code = "database_unavailable"
 
 
 class LockUnavailable(Unavailable):

@@ -1,4 +1,9 @@
-"""Jobs: what waits for a worker, in PostgreSQL through PgQueuer."""
+"""Jobs: what waits for a worker, in PostgreSQL through PgQueuer.
+
+A job is a bell: it tells some worker of a posting, which that worker claims. From then on the job
+is over, and the posting is kept alive by its worker showing that it lives. What has lost its bell
+or its worker is enqueued again.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +19,33 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from uuid import UUID
 
+    from sqlalchemy import TextClause
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 POSTING = "posting"
+RECOVER_LIMIT = 1_000
 
-_SWEEP_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('eclusa.jobs.sweep'))")
-_WITHOUT_JOB = text("""
-    SELECT id FROM posting
-    WHERE status IN ('pending', 'running', 'waiting')
-      AND NOT EXISTS (
+_ONE_AT_A_TIME = text("SELECT pg_try_advisory_xact_lock(hashtext('eclusa.jobs.recover'))")
+_WITHOUT_JOB = """
+    NOT EXISTS (
         SELECT FROM pgqueuer
         WHERE entrypoint = :entrypoint AND payload = convert_to(posting.id::text, 'UTF8')
-      )
+    )
     ORDER BY updated_at
     LIMIT :limit
-""")
-SWEEP_LIMIT = 1_000
+"""
+_WITHOUT_WORKER = text(f"""
+    SELECT id FROM posting
+    WHERE status = 'running'
+      AND NOT EXISTS (
+        SELECT FROM worker
+        WHERE worker.id = posting.worker AND seen_at > clock_timestamp() - :silence
+      )
+      AND {_WITHOUT_JOB}
+""")  # noqa: S608  constants only
+_WITHOUT_BELL = text(f"""
+    SELECT id FROM posting WHERE status IN ('pending', 'waiting') AND {_WITHOUT_JOB}
+""")  # noqa: S608  constants only
 
 
 async def enqueue_posting(
@@ -43,16 +59,25 @@ async def enqueue_posting(
     await queries.enqueue(POSTING, str(posting_id).encode(), execute_after=after)
 
 
-async def enqueue_orphans(connection: AsyncConnection) -> list[UUID]:
-    """Enqueue the unfinished postings that have no job any more; answers which.
+async def recover_silent(connection: AsyncConnection, silence: timedelta) -> list[UUID]:
+    """Enqueue the postings whose worker was not seen for `silence`; answers which."""
+    return await _recover(connection, _WITHOUT_WORKER.bindparams(silence=silence))
+
+
+async def recover_forgotten(connection: AsyncConnection) -> list[UUID]:
+    """Enqueue the postings that should have a job and have none; answers which.
 
     A job and its posting are written together, but the queue drops a job whose end it could not
     write, as when PostgreSQL went away at that moment.
     """
-    if not await connection.scalar(_SWEEP_LOCK):
+    return await _recover(connection, _WITHOUT_BELL)
+
+
+async def _recover(connection: AsyncConnection, query: TextClause) -> list[UUID]:
+    if not await connection.scalar(_ONE_AT_A_TIME):
         return []
-    rows = await connection.scalars(_WITHOUT_JOB, {"entrypoint": POSTING, "limit": SWEEP_LIMIT})
-    orphans = list(rows)
-    for posting_id in orphans:
+    bound = query.bindparams(entrypoint=POSTING, limit=RECOVER_LIMIT)
+    found = list(await connection.scalars(bound))
+    for posting_id in found:
         await enqueue_posting(connection, posting_id)
-    return orphans
+    return found

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
+from service import clocks
 from service.database import forbid_open_transaction
 from service.errors import LockHeld, LockUnavailable
 
@@ -63,7 +63,7 @@ class Lease:
     @property
     def valid(self) -> bool:
         """Whether the lock cannot have expired, by the clock that a pause does not stop."""
-        return not self.lost.is_set() and time.monotonic() - self.renewed_at < self.ttl_seconds
+        return not self.lost.is_set() and clocks.seconds() - self.renewed_at < self.ttl_seconds
 
 
 class Locks:
@@ -90,6 +90,14 @@ class Locks:
             await renewal
             await self._release(lease)
 
+    async def check(self) -> None:
+        """Raise `LockUnavailable` when Redis does not answer."""
+        forbid_open_transaction()
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError) as error:
+            raise LockUnavailable(f"no lock can be had: {error}") from error
+
     async def holder(self, key: str) -> str | None:
         """Who holds `key`: `owner#rank`."""
         held = await self._redis.get(f"eclusa:lock:{key}")
@@ -97,7 +105,7 @@ class Locks:
 
     async def _acquire(self, name: str, owner: str, rank: int) -> Lease:
         forbid_open_transaction()
-        asked_at = time.monotonic()
+        asked_at = clocks.seconds()
         try:
             held = await self._redis.eval(ACQUIRE, 1, name, owner, rank, self._ttl_ms)
         except (RedisError, OSError) as error:
@@ -122,7 +130,7 @@ class Locks:
 
     async def _renew(self, lease: Lease) -> bool:
         """Whether it is still ours, as far as Redis can be asked."""
-        asked_at = time.monotonic()
+        asked_at = clocks.seconds()
         try:
             kept = await self._redis.eval(RENEW, 1, lease.key, lease.token, self._ttl_ms)
         except (RedisError, OSError) as error:

@@ -40,7 +40,8 @@ POSTING_STATUSES = (
     "rolled_back",
     "canceled",
 )
-STEP_STATES = ("started", "unknown", "done", "found", "skipped", "failed")
+STEP_STATES = ("started", "unknown", "done", "found", "skipped", "failed", "undone")
+INTENTS = ("post", "compensate")
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:
@@ -63,14 +64,17 @@ class Base(DeclarativeBase):
 class PostingRow(Base):
     """One document on its way into Odoo.
 
-    `fence` rises with every claim; whoever writes must know the present one. `run` counts the
-    times it was started or resumed by a person. `audit_seq` and `audit_hash` are the head of its
+    `fence` rises with every claim; whoever writes must know the present one. `worker` made the
+    last claim. `run` counts the times it was started or resumed by a person. `intent` is what a
+    worker is to do with it: bring it into Odoo, or take it out again. `cancel_requested_by` asks
+    for its end as soon as no call is in doubt. `audit_seq` and `audit_hash` are the head of its
     audit chain, so that the last rows cannot be cut off unseen.
     """
 
     __tablename__ = "posting"
     __table_args__ = (
         CheckConstraint(_one_of("status", POSTING_STATUSES), name="status"),
+        CheckConstraint(_one_of("intent", INTENTS), name="intent"),
         Index(
             "uq_posting_document",
             "connection",
@@ -81,6 +85,11 @@ class PostingRow(Base):
         ),
         Index("ix_posting_created", "created_at", "id"),
         Index("ix_posting_status_created", "status", "created_at", "id"),
+        Index(
+            "ix_posting_unfinished",
+            "status",
+            postgresql_where=text("status IN ('pending', 'running', 'waiting')"),
+        ),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -95,6 +104,9 @@ class PostingRow(Base):
     total_steps: Mapped[int]
     run: Mapped[int]
     fence: Mapped[int] = mapped_column(BigInteger)
+    worker: Mapped[str | None]
+    intent: Mapped[str]
+    cancel_requested_by: Mapped[str | None]
     code: Mapped[str | None]
     message: Mapped[str | None]
     actor: Mapped[str]
@@ -110,7 +122,8 @@ class StepRow(Base):
     """The ledger: what was started for a step, and how it ended.
 
     `state` is `started` from before the call until its outcome is recorded; a row found so by
-    another worker is a call in doubt. `settle_until` counts from `sent_at`, across crashes.
+    another worker is a call in doubt. `settle_until` counts from `sent_at`, across crashes. `undo`:
+    the call was meant to undo the step.
     """
 
     __tablename__ = "posting_step"
@@ -125,11 +138,22 @@ class StepRow(Base):
     attempt: Mapped[int]
     run: Mapped[int]
     fence: Mapped[int] = mapped_column(BigInteger)
+    undo: Mapped[bool]
     call: Mapped[dict[str, Any] | None]
     sent_at: Mapped[dt.datetime | None]
     settle_until: Mapped[dt.datetime | None]
     ended_at: Mapped[dt.datetime | None]
     sent_seq: Mapped[int | None]
+
+
+class WorkerRow(Base):
+    """A worker process, and when it last showed that it lives, by the database's clock."""
+
+    __tablename__ = "worker"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    started_at: Mapped[dt.datetime]
+    seen_at: Mapped[dt.datetime]
 
 
 class AuditRow(Base):

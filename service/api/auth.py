@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 
 from service.api import problems
+from service.errors import Unavailable
 from service.posting.step import Actor
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Authentication:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             try:
                 actor = await _actor(scope)
-            except (SQLAlchemyError, OSError) as error:
+            except (SQLAlchemyError, Unavailable, OSError) as error:
                 await problems.of_error(error)(scope, receive, send)
                 return
             if actor is None:

@@ -38,7 +38,7 @@ Status = Literal[
     "rolled_back",
     "canceled",
 ]
-StepState = Literal["open", "started", "unknown", "done", "found", "skipped", "failed"]
+StepState = Literal["open", "started", "unknown", "done", "found", "skipped", "failed", "undone"]
 
 
 class PostingRequestBase(BaseModel):
@@ -111,6 +111,13 @@ class PostingView(BaseModel):
     code: str | None = Field(description="why it stopped, for programs")
     message: str | None = Field(description="why it stopped, and what to do")
     facts: dict[str, Any] = Field(description="what was found in Odoo")
+    intent: Literal["post", "compensate"] = Field(
+        description="what a worker does with it: bring it into Odoo, or take it out again"
+    )
+    worker: str | None = Field(description="the process that took it last")
+    cancel_requested_by: str | None = Field(
+        description="who wants it canceled; it is, once the call under way is settled"
+    )
     run: int = Field(description="1, and one more for each resume")
     actor: str
     created_at: dt.datetime
@@ -337,13 +344,53 @@ async def resume_posting(
     "/{posting_id}/rollback",
     operation_id="roll_back_posting",
     summary="Roll a stopped posting back",
-    responses=problems.responses(404, 409, 422),
+    responses={
+        **problems.responses(404, 409, 422),
+        202: {"model": PostingView, "description": "A worker will undo it in Odoo"},
+    },
 )
 async def roll_back_posting(
-    posting_id: UUID, runtime: CurrentRuntime, actor: CurrentActor
+    posting_id: UUID,
+    runtime: CurrentRuntime,
+    actor: CurrentActor,
+    response: Response,
+    *,
+    compensate: Annotated[
+        bool, Query(description="also undo in Odoo what this posting did and can be undone")
+    ] = False,
 ) -> PostingView:
-    """Clear the links to Odoo; Odoo is left as it is. Resume it to start from the first step."""
-    return PostingView.model_validate(await runtime.ledger.roll_back(posting_id, actor))
+    """Clear the links to Odoo. Resume it to start from the first step.
+
+    Odoo is left as it is, unless `compensate` is true: then a worker first cancels what this
+    posting made, last step first. What is posted for good is not undone: it needs a person.
+    """
+    if not compensate:
+        return PostingView.model_validate(await runtime.ledger.roll_back(posting_id, actor))
+    response.status_code = 202
+    return PostingView.model_validate(await runtime.ledger.compensate(posting_id, actor))
+
+
+@router.post(
+    "/{posting_id}/cancel",
+    operation_id="cancel_posting",
+    summary="Cancel a posting",
+    responses={
+        **problems.responses(404, 409, 422),
+        202: {"model": PostingView, "description": "Canceled once the call under way is settled"},
+    },
+)
+async def cancel_posting(
+    posting_id: UUID, runtime: CurrentRuntime, actor: CurrentActor, response: Response
+) -> PostingView:
+    """End a posting for good; Odoo is left as it is, and the document may be posted anew.
+
+    At once, also while a worker has it: no further call is made. A call that is under way, or whose
+    outcome is unknown, is settled first.
+    """
+    posting = await runtime.ledger.cancel(posting_id, actor)
+    if posting.status != "canceled":
+        response.status_code = 202
+    return PostingView.model_validate(posting)
 
 
 def _step(step: AnyStep, entry: Entry | None) -> StepView:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.api import problems
 from service.api.dependencies import CurrentActor, CurrentRuntime
+from service.errors import Unavailable
 from service.runtime import Runtime
 
 router = APIRouter(tags=["system"])
@@ -67,7 +68,7 @@ async def _database(runtime: Runtime) -> str:
     try:
         async with asyncio.timeout(READY_SECONDS), runtime.database.transaction() as connection:
             await connection.execute(text("SELECT 1 FROM posting LIMIT 1"))
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, Unavailable, OSError) as error:
         return type(error).__name__
     return "ok"
 

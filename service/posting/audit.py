@@ -44,6 +44,9 @@ Action = Literal[
     "complete",
     "resume",
     "rollback",
+    "compensate",
+    "cancel_requested",
+    "cancel",
 ]
 Status = Literal["success", "warning", "error"]
 

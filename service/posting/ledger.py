@@ -15,10 +15,10 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from service import documents
-from service.errors import FenceLost, LivePosting, UnknownName, WrongStatus
+from service.errors import EclusaError, FenceLost, LivePosting, UnknownName, WrongStatus
 from service.posting import audit
 from service.posting.step import Actor
-from service.tables import PostingRow, StepRow
+from service.tables import PostingRow, StepRow, WorkerRow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -30,11 +30,18 @@ if TYPE_CHECKING:
     from service.database import Database
     from service.posting.step import AnyStep, Call, NewPosting
 
-CLAIMABLE = ("pending", "running", "waiting")
+QUEUED = ("pending", "running", "waiting")
 RESUMABLE = ("failed", "needs_attention", "waiting", "rolled_back")
 ROLLBACK_FROM = ("pending", "failed", "needs_attention", "waiting")
+OVER_FOR_GOOD = ("completed", "canceled")
 IN_DOUBT = ("started", "unknown")
 OVER = ("done", "found", "skipped")
+
+
+class CancelRequested(EclusaError):
+    """Somebody wants the posting to end: no further call is made."""
+
+    code = "cancel_requested"
 
 
 class Enqueue(Protocol):
@@ -57,6 +64,7 @@ class Entry:
     attempt: int
     run: int
     fence: int
+    undo: bool = False
     call: Mapping[str, Any] | None
     sent_at: datetime | None
     settle_until: datetime | None
@@ -93,6 +101,9 @@ class Posting:
     total_steps: int
     run: int
     fence: int
+    worker: str | None
+    intent: str
+    cancel_requested_by: str | None
     code: str | None
     message: str | None
     actor: str
@@ -114,7 +125,6 @@ class Claim:
     posting: Posting
     at: datetime
     entries: Mapping[int, Entry]
-    taken_over: bool
 
     @property
     def fence(self) -> int:
@@ -132,10 +142,11 @@ class Change:
     code: str | None = None
     message: str | None = None
     ended: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def columns(self, at: datetime) -> dict[str, Any]:
         """The columns to set, at the database's time `at`."""
-        values: dict[str, Any] = {"updated_at": at}
+        values: dict[str, Any] = {"updated_at": at, **self.more}
         if self.status is not None:
             values |= {
                 "status": self.status,
@@ -151,6 +162,9 @@ class Change:
 
 
 UNCHANGED = Change()
+AS_NEW: Mapping[str, Any] = {"worker": None, "intent": "post", "cancel_requested_by": None}
+ROLLED_BACK = Change(status="rolled_back", step=0, facts={}, ended=True, more=AS_NEW)
+CANCELED = Change(status="canceled", ended=True, more=AS_NEW)
 
 
 @dataclass
@@ -158,6 +172,7 @@ class _Pen:
     """Writes audit records and the row of one posting within one transaction."""
 
     connection: AsyncConnection
+    posting: Posting
     head: audit.Head
     status: str
     actor: Actor
@@ -229,6 +244,7 @@ class Ledger:
                         total_steps=new.total_steps,
                         run=1,
                         fence=0,
+                        intent="post",
                         actor=new.actor.name,
                         ip=new.actor.ip,
                         audit_seq=0,
@@ -242,7 +258,7 @@ class Ledger:
             ).one_or_none()
             if row is not None:
                 posting = _posting(row)
-                pen = _Pen(connection, _head(posting, posting.created_at), "pending", new.actor)
+                pen = _pen(connection, posting, posting.created_at, new.actor)
                 await pen.write(audit.Note(action="accept", message="accepted"))
                 await self._enqueue(connection, posting.id)
                 records = pen.records
@@ -261,12 +277,12 @@ class Ledger:
 
     async def resume(self, posting_id: UUID, actor: Actor) -> Posting:
         """Start a stopped posting again; `WrongStatus` when it is not stopped."""
-        async with self._writing(posting_id, actor) as (posting, pen):
-            if posting.status not in RESUMABLE:
-                raise WrongStatus(posting_id, posting.status, "only a stopped one is resumed")
+        async with self._writing(posting_id, actor) as pen:
+            if pen.posting.status not in RESUMABLE:
+                raise WrongStatus(posting_id, pen.posting.status, "only a stopped one is resumed")
             await pen.raise_numbers(run=True)
-            note = audit.Note(action="resume", message=f"resumed from {posting.status}")
-            await pen.write(note, Change(status="pending"))
+            note = audit.Note(action="resume", message=f"resumed from {pen.posting.status}")
+            await pen.write(note, Change(status="pending", more=AS_NEW))
             await self._enqueue(pen.connection, posting_id)
         return await self.get(posting_id)
 
@@ -275,19 +291,62 @@ class Ledger:
 
         Odoo itself is left as it is. `WrongStatus` when the posting is running or completed.
         """
-        async with self._writing(posting_id, actor) as (posting, pen):
-            if posting.status not in ROLLBACK_FROM:
-                raise WrongStatus(
-                    posting_id, posting.status, "only one that is stopped and not completed"
-                )
+        async with self._writing(posting_id, actor) as pen:
+            _check_rollback(pen.posting, ROLLBACK_FROM)
             await pen.raise_numbers(fence=True)
             note = audit.Note(
                 action="rollback",
                 message="links to Odoo were cleared; Odoo is unchanged",
-                odoo_ids=posting.facts,
+                odoo_ids=pen.posting.facts,
             )
-            await pen.write(note, Change(status="rolled_back", step=0, facts={}, ended=True))
+            await pen.write(note, ROLLED_BACK)
         return await self.get(posting_id)
+
+    async def compensate(self, posting_id: UUID, actor: Actor) -> Posting:
+        """Let a worker take back in Odoo what the steps can undo, and roll the posting back.
+
+        `WrongStatus` when the posting is running or completed.
+        """
+        async with self._writing(posting_id, actor) as pen:
+            _check_rollback(pen.posting, (*ROLLBACK_FROM, "rolled_back"))
+            await pen.raise_numbers(run=True, fence=True)
+            note = audit.Note(action="compensate", message="what was done in Odoo is to be undone")
+            more = {**AS_NEW, "intent": "compensate"}
+            await pen.write(note, Change(status="pending", more=more))
+            await self._enqueue(pen.connection, posting_id)
+        return await self.get(posting_id)
+
+    async def cancel(self, posting_id: UUID, actor: Actor) -> Posting:
+        """End a posting for good: no further call is made for it, and Odoo is left as it is.
+
+        At once, unless a call is under way or its outcome may still show itself: then as soon as
+        that is settled, by the worker that has it or by another. `WrongStatus` when it is over.
+        """
+        async with self._writing(posting_id, actor) as pen:
+            posting = pen.posting
+            if posting.status in OVER_FOR_GOOD:
+                raise WrongStatus(posting_id, posting.status, "it is over already")
+            doubt = _open_doubt(posting, pen.head.at, await _entries(pen.connection, posting_id))
+            if doubt is None:
+                await pen.raise_numbers(fence=True)
+                await pen.write(_canceled(posting, actor.name), CANCELED)
+            elif posting.cancel_requested_by is None:
+                await self._request_cancel(pen, doubt)
+        return await self.get(posting_id)
+
+    async def _request_cancel(self, pen: _Pen, doubt: Entry) -> None:
+        note = audit.Note(
+            action="cancel_requested",
+            message="to be canceled once the outcome of a call is known",
+            step=doubt.number,
+            step_name=doubt.name,
+            attempt=doubt.attempt,
+        )
+        stopped = pen.posting.status not in QUEUED
+        more = {"cancel_requested_by": pen.actor.name}
+        await pen.write(note, Change(status="pending" if stopped else None, more=more))
+        if stopped:
+            await self._enqueue(pen.connection, pen.posting.id)
 
     async def get(self, posting_id: UUID) -> Posting:
         """One posting; raises `UnknownName`."""
@@ -354,27 +413,39 @@ class Ledger:
 
     # -- the worker's side -------------------------------------------------------------------
 
-    async def claim(self, posting_id: UUID, worker: str) -> Claim | None:
-        """Raise the fence and take the posting; None when there is nothing left to do."""
-        actor = Actor(name=audit.ENGINE)
-        async with self._writing(posting_id, actor) as (posting, pen):
-            if posting.status not in CLAIMABLE:
+    async def claim(self, posting_id: UUID, worker: str, silence: timedelta) -> Claim | None:
+        """Raise the fence and take the posting; None when there is nothing to do for this worker.
+
+        A posting that another worker has is left to it, unless nothing was seen of that worker for
+        as long as `silence`.
+        """
+        async with self._writing(posting_id, Actor(name=audit.ENGINE)) as pen:
+            posting = pen.posting
+            if posting.status not in QUEUED:
+                return None
+            running = posting.status == "running"
+            others = running and posting.worker not in {None, worker}
+            if others and await _was_seen(pen.connection, posting.worker, silence):
                 return None
             await pen.raise_numbers(fence=True)
-            verb = "taken over by" if posting.status == "running" else "claimed by"
+            verb = "taken over by" if running else "claimed by"
             note = audit.Note(action="claim", message=f"{verb} {worker}")
-            await pen.write(note, Change(status="running"))
+            await pen.write(note, Change(status="running", more={"worker": worker}))
             entries = await _entries(pen.connection, posting_id)
         return Claim(
-            posting=replace(posting, status="running", fence=pen.head.fence),
+            posting=replace(posting, status="running", worker=worker, fence=pen.head.fence),
             at=pen.head.at,
             entries={entry.number: entry for entry in entries},
-            taken_over=posting.status == "running",
         )
 
     async def start(self, claim: Claim, step: AnyStep, call: Call, limit: timedelta) -> Entry:
-        """Record the intent of a call, before it is sent."""
+        """Record the intent of a call, before it is sent.
+
+        Raises `CancelRequested` when the posting is to end.
+        """
         async with self._working(claim) as pen:
+            if pen.posting.cancel_requested_by is not None:
+                raise CancelRequested("the posting is to be canceled")
             attempt = await _last_attempt(pen.connection, claim.posting.id, step.number) + 1
             note = audit.Note(
                 action="start",
@@ -392,6 +463,7 @@ class Ledger:
                 attempt=attempt,
                 run=claim.posting.run,
                 fence=claim.fence,
+                undo=step.undoing,
                 call={"model": call.model, "method": call.method, "ids": list(call.ids)},
                 sent_at=record.at,
                 settle_until=record.at + limit,
@@ -416,18 +488,40 @@ class Ledger:
     async def stop(
         self, claim: Claim, note: audit.Note, change: Change, *, look_after: timedelta | None = None
     ) -> None:
-        """End this run; with `look_after`, a job will look again then."""
+        """End this run; with `look_after`, a job will look again then.
+
+        One that is to be canceled is, unless a call is still in doubt.
+        """
         async with self._working(claim) as pen:
+            canceler = pen.posting.cancel_requested_by
+            if canceler and not await _doubts(pen.connection, claim.posting.id):
+                canceled = _canceled(claim.posting, canceler)
+                message = f"{canceled.message}; it had stopped: {note.message}"
+                note, change = replace(canceled, message=message, code=note.code), CANCELED
+                look_after = None
             await pen.write(note, change)
             if look_after is not None:
                 await self._enqueue(pen.connection, claim.posting.id, after=look_after)
 
+    async def end_canceled(self, claim: Claim) -> None:
+        """Cancel the posting as it was asked for."""
+        async with self._working(claim) as pen:
+            await pen.write(
+                _canceled(claim.posting, str(pen.posting.cancel_requested_by)), CANCELED
+            )
+
+    async def hand_over(self, claim: Claim, reason: str, after: timedelta) -> None:
+        """Put the posting back into the queue, to be taken after a while."""
+        async with self._working(claim) as pen:
+            note = audit.Note(action="pause", status="warning", message=reason)
+            await pen.write(note, Change(status="pending", more={"worker": None}))
+            await self._enqueue(pen.connection, claim.posting.id, after=after or None)
+
     @asynccontextmanager
     async def _working(self, claim: Claim) -> AsyncIterator[_Pen]:
-        actor = Actor(name=audit.ENGINE)
-        async with self._writing(claim.posting.id, actor) as (posting, pen):
-            if posting.fence != claim.fence:
-                raise FenceLost(posting.id, claim.fence)
+        async with self._writing(claim.posting.id, Actor(name=audit.ENGINE)) as pen:
+            if pen.posting.fence != claim.fence:
+                raise FenceLost(claim.posting.id, claim.fence)
             yield pen
 
     @asynccontextmanager
@@ -435,7 +529,7 @@ class Ledger:
         self,
         posting_id: UUID,
         actor: Actor,
-    ) -> AsyncIterator[tuple[Posting, _Pen]]:
+    ) -> AsyncIterator[_Pen]:
         async with self._database.transaction() as connection:
             found = (
                 await connection.execute(
@@ -448,18 +542,17 @@ class Ledger:
                 raise UnknownName("posting", str(posting_id))
             values = dict(found._mapping)  # noqa: SLF001  SQLAlchemy's public way to the names
             now = values.pop("now")
-            posting = Posting(**values)
-            pen = _Pen(connection, _head(posting, now), posting.status, actor)
-            yield posting, pen
-        await self._tell(pen.records, posting.total_steps)
+            pen = _pen(connection, Posting(**values), now, actor)
+            yield pen
+        await self._tell(pen.records, pen.posting.total_steps)
 
     async def _tell(self, records: Sequence[audit.Record], total_steps: int) -> None:
         for record in records:
             await self._announce(record, total_steps)
 
 
-def _head(posting: Posting, at: datetime) -> audit.Head:
-    return audit.Head(
+def _pen(connection: AsyncConnection, posting: Posting, at: datetime, actor: Actor) -> _Pen:
+    head = audit.Head(
         posting_id=posting.id,
         seq=posting.audit_seq,
         hash=posting.audit_hash,
@@ -467,6 +560,38 @@ def _head(posting: Posting, at: datetime) -> audit.Head:
         fence=posting.fence,
         at=at,
     )
+    return _Pen(connection, posting, head, posting.status, actor)
+
+
+def _check_rollback(posting: Posting, allowed: Sequence[str]) -> None:
+    if posting.status not in allowed:
+        raise WrongStatus(posting.id, posting.status, "only one that is stopped and not completed")
+
+
+def _canceled(posting: Posting, by: str) -> audit.Note:
+    message = f"canceled by {by}; what was done in Odoo is left as it is"
+    return audit.Note(action="cancel", message=message, odoo_ids=posting.facts)
+
+
+def _open_doubt(posting: Posting, at: datetime, entries: Sequence[Entry]) -> Entry | None:
+    """A call whose outcome a worker will still find, or that may still show itself."""
+    taken = posting.status in QUEUED
+    for entry in entries:
+        still_settles = entry.settle_until is not None and entry.settle_until > at
+        if entry.in_doubt and (taken or still_settles):
+            return entry
+    return None
+
+
+async def _doubts(connection: AsyncConnection, posting_id: UUID) -> list[Entry]:
+    return [entry for entry in await _entries(connection, posting_id) if entry.in_doubt]
+
+
+async def _was_seen(connection: AsyncConnection, worker: str | None, silence: timedelta) -> bool:
+    seen = await connection.scalar(
+        select(WorkerRow.seen_at > func.clock_timestamp() - silence).where(WorkerRow.id == worker)
+    )
+    return bool(seen)
 
 
 async def _entries(connection: AsyncConnection, posting_id: UUID) -> list[Entry]:
@@ -478,6 +603,7 @@ async def _entries(connection: AsyncConnection, posting_id: UUID) -> list[Entry]
             StepRow.attempt,
             StepRow.run,
             StepRow.fence,
+            StepRow.undo,
             StepRow.call,
             StepRow.sent_at,
             StepRow.settle_until,

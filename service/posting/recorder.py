@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from service import documents
+from service import clocks, documents
 from service.odoo.errors import Fault
 from service.posting import audit
-from service.posting.ledger import Change, Entry
+from service.posting.ledger import ROLLED_BACK, Change, Entry
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from service.odoo.errors import OdooError
     from service.posting.ledger import Claim, Ledger
     from service.posting.step import AnyStep, Blocked, Call, Done
@@ -28,7 +29,7 @@ class Recorder:
         self.facts: dict[str, Any] = dict(claim.posting.facts)
         self._ledger = ledger
         self._recorded_facts = dict(self.facts)
-        self._claimed_at = time.monotonic()
+        self._claimed_at = clocks.seconds()
         self._sent_at = 0.0
         self._found = 0
         self._acted = False
@@ -40,7 +41,7 @@ class Recorder:
         if entry.sent_at is None:
             return None
         if not entry.sent_by_another(self.claim.fence):
-            return time.monotonic() - self._sent_at
+            return clocks.seconds() - self._sent_at
         return (self.claim.at - entry.sent_at).total_seconds() + self._since_claim()
 
     def remaining_seconds(self, entry: Entry) -> float:
@@ -50,7 +51,7 @@ class Recorder:
         return (entry.settle_until - self.claim.at).total_seconds() - self._since_claim()
 
     def _since_claim(self) -> float:
-        return time.monotonic() - self._claimed_at
+        return clocks.seconds() - self._claimed_at
 
     # -- steps -------------------------------------------------------------------------------
 
@@ -73,7 +74,7 @@ class Recorder:
         """Commit the intent of a call; the settle time counts from now."""
         await self._resume_point(step)
         entry = await self._ledger.start(self.claim, step, call, step.settle.limit)
-        self._sent_at = time.monotonic()
+        self._sent_at = clocks.seconds()
         return entry
 
     async def _resume_point(self, step: AnyStep) -> None:
@@ -81,15 +82,18 @@ class Recorder:
         if self._acted or self.claim.fence == 1:
             return
         self._acted = True
-        message = (
-            f"goes on at step {step.number} ({step.title}): "
-            f"{self._found} earlier steps were found done in Odoo"
-        )
+        where = f"goes on at step {step.number} ({step.title})"
+        found = f"{self._found} earlier steps were found done in Odoo"
+        message = f"undoing {where}" if step.undoing else f"{where}: {found}"
         note = audit.Note(action="resume_point", message=message, odoo_ids=self._odoo_ids())
         await self._ledger.note(self.claim, note)
 
     async def found(self, step: AnyStep, done: Done) -> None:
-        """The step's effect was there before anything was called."""
+        """The step's effect was there, or was gone, before anything was called."""
+        if step.undoing:
+            message = done.message or "nothing is left to undo"
+            await self._uncalled(step, "undone", "found", message)
+            return
         self._found += 1
         await self._uncalled(step, "found", "found", done.message or "found done in Odoo")
 
@@ -107,11 +111,11 @@ class Recorder:
         entry = self.entry(step)
         facts = documents.plain(self.facts)
         known = entry.over and self.claim.posting.step >= step.number
-        if known and facts == self._recorded_facts:
+        if known and not step.undoing and facts == self._recorded_facts:
             return
         self._recorded_facts = facts
         note = replace(self._note(step, entry, action, message), duration_ms=None)
-        change = Change(step=step.number, facts=facts)
+        change = Change(step=_position(step), facts=facts)
         await self._ledger.record(self.claim, replace(entry, state=state), note, change)
 
     async def done(
@@ -126,8 +130,9 @@ class Recorder:
             status="warning" if error else "success",
             settles=entry.sent_seq if late else None,
         )
-        change = Change(step=step.number, facts=self.facts)
-        await self._ledger.record(self.claim, replace(entry, state="done"), note, change)
+        change = Change(step=_position(step), facts=self.facts)
+        state = "undone" if step.undoing else "done"
+        await self._ledger.record(self.claim, replace(entry, state=state), note, change)
 
     async def written(self, step: AnyStep, entry: Entry) -> None:
         """One of several writes of a step was made."""
@@ -140,6 +145,21 @@ class Recorder:
         note = self._note(step, entry, "unknown", f"outcome unknown: {error.message}", error)
         await self._ledger.record(self.claim, in_doubt, replace(note, status="warning"))
         return in_doubt
+
+    async def nothing_came(self, step: AnyStep, entry: Entry) -> None:
+        """The settle time of a call in doubt is over, and its effect was not seen."""
+        note = replace(
+            self._note(step, entry, "settle", "no effect was seen within the settle time"),
+            status="warning",
+            settles=entry.sent_seq,
+        )
+        await self._ledger.record(self.claim, replace(entry, state="failed"), note)
+
+    async def not_sent(self, step: AnyStep, entry: Entry, reason: str) -> None:
+        """The call was recorded, and then not made."""
+        note = self._note(step, entry, "fault", f"not sent: {reason}")
+        failed = replace(entry, state="failed")
+        await self._ledger.record(self.claim, failed, replace(note, status="warning"))
 
     async def failed(self, step: AnyStep, entry: Entry, error: OdooError) -> None:
         """The call has no effect."""
@@ -185,10 +205,22 @@ class Recorder:
         )
         await self._ledger.stop(self.claim, note, change, look_after=reason.look_after)
 
-    async def pause(self, reason: str) -> None:
+    async def hand_over(self, reason: str, after: timedelta) -> None:
         """The posting goes back to the queue."""
-        note = audit.Note(action="pause", status="warning", message=reason)
-        await self._ledger.note(self.claim, note, Change(status="pending"))
+        await self._ledger.hand_over(self.claim, reason, after)
+
+    async def cancel(self) -> None:
+        """The posting ends as somebody has asked for."""
+        await self._ledger.end_canceled(self.claim)
+
+    async def rolled_back(self) -> None:
+        """All that could be undone is undone."""
+        note = audit.Note(
+            action="rollback",
+            message="undone in Odoo; links to it were cleared",
+            odoo_ids=self._odoo_ids(),
+        )
+        await self._ledger.note(self.claim, note, ROLLED_BACK)
 
     async def complete(self, steps: int) -> None:
         """All steps are over."""
@@ -221,6 +253,11 @@ class Recorder:
 
     def _odoo_ids(self) -> dict[str, Any]:
         return {name: value for name, value in self.facts.items() if value is not None}
+
+
+def _position(step: AnyStep) -> int:
+    """The last step that is over once this one is."""
+    return step.number - 1 if step.undoing else step.number
 
 
 def _facts_of(error: OdooError | None) -> dict[str, Any] | None:

@@ -180,7 +180,11 @@ class Step(Generic[SubjectT, ProfileT, FactsT]):
     `repeatable`: its calls write fixed values, so one of unknown outcome may be sent again at once.
     `required`: a failure stops the posting; otherwise it is recorded as a warning.
     `act` answers `Done` where only the call's own answer proves the effect, else None.
+    `undo` looks the other way: `Done` when nothing of the step's effect is left in Odoo, `Pending`
+    with the call that takes it back, `Blocked` where that cannot be done any more. A step without
+    it leaves nothing that has to be taken back.
     `disabled`: the reason why the number is kept but nothing is done.
+    `undoing`: this is a step turned round by `turned_round`.
     """
 
     number: int
@@ -188,16 +192,36 @@ class Step(Generic[SubjectT, ProfileT, FactsT]):
     title: str
     observe: Callable[[Work[SubjectT, ProfileT, FactsT]], Awaitable[Observation]]
     act: Callable[[Caller, Call, timedelta], Awaitable[Done | None]] = perform
+    undo: Callable[[Work[SubjectT, ProfileT, FactsT]], Awaitable[Observation]] | None = None
     repeatable: bool = False
     required: bool = True
     timeout: timedelta = timedelta(seconds=90)
     settle: Settle = field(default_factory=Settle)
     disabled: str | None = None
+    undoing: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a step that would stop looking while its call may still be under way."""
         if self.settle.limit <= self.timeout:
             raise ValueError(f"{self.name}: it must settle for longer than its call may take")
+
+    def turned_round(self) -> Step[SubjectT, ProfileT, FactsT] | None:
+        """The step that undoes this one, None where there is nothing to undo.
+
+        What it calls takes something back and may come late without harm.
+        """
+        if self.undo is None:
+            return None
+        return replace(
+            self,
+            observe=self.undo,
+            act=perform,
+            undo=None,
+            repeatable=False,
+            required=True,
+            settle=replace(self.settle, late_arrival=False),
+            undoing=True,
+        )
 
     def timed(self, timing: Timing | None) -> Step[SubjectT, ProfileT, FactsT]:
         """The same step with a deployment's own times."""

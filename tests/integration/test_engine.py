@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
 from pydantic import BaseModel
+from redis.asyncio import Redis
 from sqlalchemy import text
 
-from service import jobs
+from service import jobs, workers
 from service.database import forbid_open_transaction
-from service.errors import LivePosting, TransactionOpen, UnknownName, WrongStatus
+from service.errors import LivePosting, LockUnavailable, TransactionOpen, UnknownName, WrongStatus
 from service.locks import Lease, Locks
 from service.odoo.errors import (
     Effect,
@@ -26,8 +27,8 @@ from service.odoo.errors import (
     Unreachable,
     UserFault,
 )
-from service.posting import engine as engines
-from service.posting.engine import Engine, HandOver
+from service.posting import run as runs
+from service.posting.engine import Engine
 from service.posting.ledger import Ledger
 from service.posting.step import (
     Actor,
@@ -45,14 +46,14 @@ from service.posting.step import (
     Work,
     write,
 )
+from service.pulse import Pulse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-    from redis.asyncio import Redis
-
     from service.database import Database
     from service.posting import audit
+    from service.posting.ledger import Claim, Entry
 
 ACTOR = Actor(name="tester", ip="127.0.0.1")
 TODAY = date(2026, 11, 24)
@@ -102,6 +103,8 @@ class ScriptedOdoo:
             return await script.pop(0)()
         if method == "write":
             self.state |= args[1]
+        elif method == "cancel_order":
+            self.state["make_order"] = 0
         else:
             self.state[method] = self.state.get(method, 0) + 1
         return True
@@ -139,6 +142,18 @@ async def order(work: TestWork) -> Observation:
     if made:
         return Done({"order": 7}, "order 7")
     return Pending(Call(model="paper", method="make_order", args=[[1]]))
+
+
+async def undo_order(work: TestWork) -> Observation:
+    """No order is left."""
+    odoo = work.odoo
+    assert isinstance(odoo, ScriptedOdoo)
+    made = await odoo.look("make_order")
+    if made == "posted":
+        return Blocked("posted", "reverse it by hand", "needs_attention")
+    if made:
+        return Pending(Call(model="paper", method="cancel_order", args=[[7]]))
+    return Done({"order": None})
 
 
 async def stamp(work: TestWork) -> Observation:
@@ -179,7 +194,15 @@ def definition(*, late_arrival: bool = True, limit: float = 0.4) -> Definition[A
                 timeout=wait,
                 settle=settle,
             ),
-            Step(number=2, name="order", title="Order", observe=order, timeout=wait, settle=settle),
+            Step(
+                number=2,
+                name="order",
+                title="Order",
+                observe=order,
+                undo=undo_order,
+                timeout=wait,
+                settle=settle,
+            ),
             Step(
                 number=3,
                 name="stamp",
@@ -272,6 +295,8 @@ def make_bench(database: Database, redis: Redis, kind: Definition[Any, Any, Any]
         definitions={"paper": kind},
         deploy=deploy,
         worker="test",
+        silence=timedelta(seconds=1),
+        pulse=Pulse(timedelta(minutes=5)),
         stopping=stopping,
     )
     return Bench(ledger, engine, locks, odoo, stopping, announced, kind)
@@ -455,7 +480,7 @@ async def test_a_lock_conflict_is_tried_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Odoo rolled it back: the same call may succeed."""
-    monkeypatch.setattr(engines, "CONFLICT_PAUSE", QUICK)
+    monkeypatch.setattr(runs, "CONFLICT_PAUSE", QUICK)
     bench.odoo.scripts["make_order"] = [lambda: trouble(LockConflict("locked"))] * 2
     posting_id = await bench.accept()
 
@@ -627,7 +652,7 @@ async def test_an_old_fence_writes_and_calls_nothing_more(bench: Bench) -> None:
 
     async def taken_over_meanwhile() -> Any:
         bench.odoo.state["make_order"] = 1
-        await bench.ledger.claim(posting_id, "another")
+        await bench.ledger.claim(posting_id, "another", timedelta(0))
         return True
 
     bench.odoo.scripts["make_order"] = [taken_over_meanwhile]
@@ -651,8 +676,7 @@ async def test_a_lost_lock_hands_the_posting_over(bench: Bench, redis: Redis) ->
     bench.odoo.scripts["make_order"] = [lock_taken]
     posting_id = await bench.accept()
 
-    with pytest.raises(HandOver):
-        await bench.engine.run(posting_id)
+    await bench.engine.run(posting_id)
 
     assert (await bench.status(posting_id))[0] == "pending"
     assert bench.odoo.calls[-1] == "make_order"
@@ -669,8 +693,7 @@ async def test_a_stopping_worker_hands_over_between_calls(bench: Bench) -> None:
     bench.odoo.scripts["write"] = [told_to_stop]
     posting_id = await bench.accept()
 
-    with pytest.raises(HandOver):
-        await bench.engine.run(posting_id)
+    await bench.engine.run(posting_id)
 
     assert (await bench.status(posting_id))[0] == "pending"
     assert bench.odoo.calls == ["write"]
@@ -735,6 +758,296 @@ async def test_a_completed_posting_is_neither_resumed_nor_rolled_back(bench: Ben
         await bench.ledger.resume(posting_id, ACTOR)
     with pytest.raises(WrongStatus):
         await bench.ledger.roll_back(posting_id, ACTOR)
+
+
+async def test_a_canceled_posting_is_never_worked_on(bench: Bench) -> None:
+    """Canceled before a worker had it: no call is made, and the document may be posted anew."""
+    posting_id = await bench.accept()
+
+    canceled = await bench.ledger.cancel(posting_id, ACTOR)
+    await bench.engine.run(posting_id)
+
+    assert canceled.status == "canceled"
+    assert bench.odoo.calls == []
+    assert await bench.actions(posting_id) == ["0 accept", "0 cancel"]
+    assert await bench.accept() != posting_id
+
+
+async def test_a_cancel_between_two_calls_ends_a_running_posting_at_once(bench: Bench) -> None:
+    """The worker finds the fence raised, and calls nothing more."""
+
+    async def look_and_cancel(work: TestWork) -> Observation:
+        await bench.ledger.cancel(posting_id, ACTOR)
+        return await order(work)
+
+    first, _, third = bench.kind.steps
+    second = replace(bench.kind.steps[1], observe=look_and_cancel)
+    bench.engine._definitions = {"paper": replace(bench.kind, steps=(first, second, third))}
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert (await bench.status(posting_id))[0] == "canceled"
+    assert bench.odoo.calls == ["write", "write"]
+    [cancel] = [one for one in await bench.ledger.history(posting_id) if one.action == "cancel"]
+    assert (cancel.actor, cancel.ip) == (ACTOR.name, ACTOR.ip)
+
+
+async def test_a_cancel_during_a_call_waits_for_its_outcome(bench: Bench) -> None:
+    """The effect is recorded, with its facts, and then the posting ends."""
+
+    async def canceled_meanwhile() -> Any:
+        asked = await bench.ledger.cancel(posting_id, ACTOR)
+        assert (asked.status, asked.cancel_requested_by) == ("running", ACTOR.name)
+        bench.odoo.state["make_order"] = 1
+
+    bench.odoo.scripts["make_order"] = [canceled_meanwhile]
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    posting = await bench.ledger.get(posting_id)
+    assert (posting.status, posting.facts) == ("canceled", {"order": 7})
+    assert await bench.actions(posting_id) == [
+        "0 accept",
+        "0 claim",
+        "1 start",
+        "1 done",
+        "1 start",
+        "1 done",
+        "2 start",
+        "2 cancel_requested",
+        "2 done",
+        "0 cancel",
+    ]
+    assert (await bench.ledger.verify(posting_id)).valid
+
+
+async def test_a_cancel_of_a_call_in_doubt_is_settled_by_another_worker(bench: Bench) -> None:
+    """Killed during the call, then canceled: the effect is looked for before it ends."""
+    bench.odoo.scripts["make_order"] = [kill]
+    posting_id = await bench.accept()
+    with pytest.raises(Killed):
+        await bench.engine.run(posting_id)
+    asked = await bench.ledger.cancel(posting_id, ACTOR)
+    assert asked.status == "running"
+    asyncio.get_running_loop().call_later(0.1, bench.odoo.state.update, {"make_order": 1})
+
+    await bench.engine.run(posting_id)
+
+    posting = await bench.ledger.get(posting_id)
+    assert (posting.status, posting.facts) == ("canceled", {"order": 7})
+    assert bench.odoo.calls.count("make_order") == 1
+
+
+async def test_a_refused_call_of_a_posting_that_is_to_end_ends_it(bench: Bench) -> None:
+    """What was asked for decides, and the record says what had happened."""
+
+    async def refused_and_canceled() -> Any:
+        await bench.ledger.cancel(posting_id, ACTOR)
+        raise UserFault("no")
+
+    bench.odoo.scripts["make_order"] = [refused_and_canceled]
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert (await bench.status(posting_id))[0] == "canceled"
+    assert "no" in (await bench.ledger.history(posting_id))[-1].message
+
+
+async def test_an_effect_that_never_came_is_not_hidden_by_a_cancel(bench: Bench) -> None:
+    """In doubt at the end of the settle time: a person looks first, and may cancel then."""
+
+    async def cut_and_canceled() -> Any:
+        await bench.ledger.cancel(posting_id, ACTOR)
+        raise TimedOut("slow")
+
+    bench.odoo.scripts["make_order"] = [cut_and_canceled]
+    posting_id = await bench.accept()
+
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("needs_attention", "outcome_unknown")
+    assert (await bench.ledger.cancel(posting_id, ACTOR)).status == "canceled"
+
+
+async def test_a_resume_takes_a_wish_to_cancel_back(bench: Bench) -> None:
+    """The last word counts."""
+
+    async def cut_and_canceled() -> Any:
+        await bench.ledger.cancel(posting_id, ACTOR)
+        raise TimedOut("slow")
+
+    bench.odoo.scripts["make_order"] = [cut_and_canceled]
+    posting_id = await bench.accept()
+    await bench.engine.run(posting_id)
+
+    await bench.ledger.resume(posting_id, ACTOR)
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("completed", None)
+
+
+async def test_a_posting_that_is_over_cannot_be_canceled(bench: Bench) -> None:
+    """Neither a completed one nor one that was canceled."""
+    completed = await bench.accept("A")
+    await bench.engine.run(completed)
+    canceled = await bench.accept("B")
+    await bench.ledger.cancel(canceled, ACTOR)
+
+    for posting_id in (completed, canceled):
+        with pytest.raises(WrongStatus):
+            await bench.ledger.cancel(posting_id, ACTOR)
+
+
+async def stopped_at_stamp(bench: Bench, state: object = 1) -> UUID:
+    """A posting that made an order and was stopped afterwards by a defect."""
+
+    async def broken() -> Any:
+        raise ZeroDivisionError
+
+    bench.odoo.scripts["stamp"] = [broken]
+    posting_id = await bench.accept()
+    await bench.engine.run(posting_id)
+    assert await bench.status(posting_id) == ("failed", "internal_error")
+    bench.odoo.state["make_order"] = state
+    bench.odoo.calls.clear()
+    return posting_id
+
+
+async def test_compensation_undoes_what_the_posting_did(bench: Bench) -> None:
+    """Last step first; then the posting is rolled back and may start from nothing."""
+    posting_id = await stopped_at_stamp(bench)
+
+    await bench.ledger.compensate(posting_id, ACTOR)
+    await bench.engine.run(posting_id)
+
+    posting = await bench.ledger.get(posting_id)
+    assert (posting.status, posting.facts, posting.step) == ("rolled_back", {}, 0)
+    assert bench.odoo.calls == ["cancel_order"]
+    states = {entry.number: entry.state for entry in await bench.ledger.entries(posting_id)}
+    assert states[2] == "undone"
+
+    await bench.ledger.resume(posting_id, ACTOR)
+    await bench.engine.run(posting_id)
+    assert await bench.status(posting_id) == ("completed", None)
+    assert bench.odoo.calls.count("make_order") == 1
+
+
+async def test_compensation_leaves_what_others_did(bench: Bench) -> None:
+    """An order that was found is not the posting's own."""
+    bench.odoo.state["make_order"] = 1
+    posting_id = await stopped_at_stamp(bench)
+
+    await bench.ledger.compensate(posting_id, ACTOR)
+    await bench.engine.run(posting_id)
+
+    assert (await bench.status(posting_id))[0] == "rolled_back"
+    assert bench.odoo.calls == []
+
+
+async def test_what_cannot_be_undone_needs_a_person(bench: Bench) -> None:
+    """The posting stops with the step's own code, and may be resumed forwards."""
+    posting_id = await stopped_at_stamp(bench, "posted")
+
+    await bench.ledger.compensate(posting_id, ACTOR)
+    await bench.engine.run(posting_id)
+
+    assert await bench.status(posting_id) == ("needs_attention", "posted")
+    assert bench.odoo.calls == []
+
+
+async def test_a_killed_compensation_is_settled_and_goes_on(bench: Bench) -> None:
+    """The call that undoes is looked for like any other, and is not made twice."""
+    posting_id = await stopped_at_stamp(bench)
+
+    async def undone_and_killed() -> Any:
+        bench.odoo.state["make_order"] = 0
+        raise Killed
+
+    bench.odoo.scripts["cancel_order"] = [undone_and_killed]
+    await bench.ledger.compensate(posting_id, ACTOR)
+    with pytest.raises(Killed):
+        await bench.engine.run(posting_id)
+
+    await bench.engine.run(posting_id)
+
+    assert (await bench.status(posting_id))[0] == "rolled_back"
+    assert bench.odoo.calls == ["cancel_order"]
+
+
+async def test_nothing_is_undone_while_a_call_is_in_doubt(bench: Bench) -> None:
+    """The effect of a killed worker's call may come yet: it is waited for, then undone."""
+    bench.odoo.scripts["make_order"] = [kill]
+    posting_id = await bench.accept()
+    with pytest.raises(Killed):
+        await bench.engine.run(posting_id)
+    await bench.ledger.hand_over(await claimed(bench, posting_id), "test", timedelta(0))
+    await bench.ledger.compensate(posting_id, ACTOR)
+    asyncio.get_running_loop().call_later(0.15, bench.odoo.state.update, {"make_order": 1})
+
+    await bench.engine.run(posting_id)
+
+    assert (await bench.status(posting_id))[0] == "rolled_back"
+    assert bench.odoo.calls == ["write", "write", "make_order", "cancel_order"]
+
+
+async def claimed(bench: Bench, posting_id: UUID) -> Claim:
+    """The posting in the hands of another worker."""
+    claim = await bench.ledger.claim(posting_id, "another", timedelta(0))
+    assert claim is not None
+    return claim
+
+
+async def test_a_posting_of_a_worker_that_lives_is_left_to_it(
+    bench: Bench, database: Database
+) -> None:
+    """Another job of it takes nothing over, until its worker was silent long enough."""
+    posting_id = await bench.accept()
+    await claimed(bench, posting_id)
+    async with database.transaction() as connection:
+        await workers.show(connection, "another")
+
+    assert await bench.engine.claim(posting_id) is None
+
+    async with database.transaction() as connection:
+        await workers.leave(connection, "another")
+    assert await bench.engine.claim(posting_id) is not None
+
+
+async def test_a_worker_that_stood_still_calls_nothing(bench: Bench) -> None:
+    """Stopped between the intent and the call: the call is not made, and is not in doubt."""
+    posting_id = await bench.accept()
+    bench.odoo.state = {"first": "A", "second": "A"}
+
+    class StandingStill(Ledger):
+        async def start(self, claim: Claim, *more: Any) -> Entry:
+            entry = await super().start(claim, *more)
+            bench.engine._pulse._stalls += 1
+            return entry
+
+    bench.engine._ledger.__class__ = StandingStill
+    await bench.engine.run(posting_id)
+
+    assert bench.odoo.calls == []
+    assert (await bench.status(posting_id))[0] == "pending"
+    assert (await bench.actions(posting_id))[-2:] == ["2 fault", "0 pause"]
+
+    bench.engine._ledger.__class__ = Ledger
+    await bench.engine.run(posting_id)
+    assert await bench.status(posting_id) == ("completed", None)
+
+
+async def test_without_redis_nothing_is_even_claimed(bench: Bench, redis: Redis) -> None:
+    """An outage leaves no trace in the audit of those that wait."""
+    posting_id = await bench.accept()
+    bench.locks._redis = Redis(unix_socket_path="/nowhere")
+    with pytest.raises(LockUnavailable):
+        await bench.engine.run(posting_id)
+    bench.locks._redis = redis
+
+    assert await bench.actions(posting_id) == ["0 accept"]
 
 
 async def test_a_network_call_inside_a_transaction_raises(database: Database) -> None:

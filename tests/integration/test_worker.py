@@ -207,4 +207,4 @@ async def test_the_sweep_leaves_jobs_alone_that_exist(
     await accept(runtime.ledger, odoo)
 
     async with database.transaction() as connection:
-        assert await jobs.enqueue_orphans(connection) == []
+        assert await jobs.recover_forgotten(connection) == []

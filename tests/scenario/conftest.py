@@ -14,12 +14,13 @@ import stamina
 
 from service import connections, demo, jobs
 from service.locks import Locks
-from service.posting import engine as engines
+from service.posting import run as runs
 from service.posting.engine import Engine
 from service.posting.ledger import Ledger
 from service.posting.step import Actor, NewPosting
 from service.postings.freight_cte import FREIGHT_CTE
 from service.postings.freight_cte.freight import FreightInput
+from service.pulse import Pulse
 from service.simulator import arrivals, faults
 from service.simulator.app import Simulator, SimulatorSettings
 
@@ -111,6 +112,8 @@ class Office:
             definitions={self.definition.kind: self.definition},
             deploy=self._connections.deploy,
             worker="test",
+            silence=timedelta(seconds=1),
+            pulse=Pulse(timedelta(minutes=5)),
             stopping=asyncio.Event(),
         )
 
@@ -298,7 +301,7 @@ def version() -> Literal[17, 19]:
 @pytest.fixture
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Repeat reads as often as ever, and locked calls too, but at once."""
-    monkeypatch.setattr(engines, "CONFLICT_PAUSE", timedelta(milliseconds=10))
+    monkeypatch.setattr(runs, "CONFLICT_PAUSE", timedelta(milliseconds=10))
     with stamina.set_testing(testing=True, attempts=4, cap=True):
         yield
 

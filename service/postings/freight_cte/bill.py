@@ -61,6 +61,34 @@ async def create(work: FreightWork) -> Observation:
     )
 
 
+async def undo_create(work: FreightWork) -> Observation:
+    """No live bill of the order is left. One that is posted can only be reversed by a person."""
+    order_id = work.facts.order_id
+    orders = await work.odoo.read(ORDER, [order_id], ("invoice_ids",)) if order_id else []
+    ids = [bill for order in orders for bill in order.refs("invoice_ids")]
+    bills = await work.odoo.read(BILL, ids, ("name", "state"))
+    if posted := [bill for bill in bills if bill.text("state") == "posted"]:
+        raise Halt(
+            "bill_posted",
+            f"Bill {posted[0].text('name')} (id {posted[0].id}) is posted: it cannot be undone "
+            "from here. Resume the posting, or reverse the bill in Odoo.",
+            "needs_attention",
+        )
+    for bill in bills:
+        if bill.text("state") != "cancel":
+            return Pending(
+                Call(
+                    model=BILL,
+                    method="button_cancel",
+                    args=[[bill.id]],
+                    kwargs={"context": dfe.company_context(work)},
+                    before={"state": bill.text("state")},
+                    after={"state": "cancel"},
+                )
+            )
+    return Done({"bill_id": None, "bill_name": None, "bill_posted": False})
+
+
 async def taxes(work: FreightWork) -> Observation:
     """Step 12: the taxes of this bill were computed once. Only the call's answer shows it."""
     bill = await read(work)

@@ -173,6 +173,31 @@ async def generate_order(work: FreightWork) -> Observation:
     )
 
 
+async def undo_generate_order(work: FreightWork) -> Observation:
+    """No live order of the document is left, and the document is ready for another one."""
+    if work.facts.dfe_id is None:
+        return Done()
+    dfe = await _read(work)
+    for order in await orders_of(work, dfe):
+        if order.text("state") != "cancel":
+            return Pending(
+                Call(
+                    model=ORDER,
+                    method="button_cancel",
+                    args=[[order.id]],
+                    kwargs={"context": company_context(work, dfe)},
+                    before={"state": order.text("state")},
+                    after={"state": "cancel"},
+                )
+            )
+    status = dfe.text("l10n_br_status")
+    if status in ORDERED:
+        return Pending(
+            write(DFE, dfe.id, {"l10n_br_status": status}, {"l10n_br_status": READY}),
+        )
+    return Done({"order_id": None, "order_name": None})
+
+
 def company_context(work: FreightWork, dfe: Record | None = None) -> dict[str, Any]:
     """Odoo acts in the taker's company, not in the user's default one.
 

@@ -88,6 +88,9 @@ class FreightProfile(Profile):
     )
     bill_indicator: str = Field(default="out", description="l10n_br_compra_indcom of the bill")
     bill_situation: str = Field(default="autorizado", description="l10n_br_situacao_nf of the bill")
+    approval_look_seconds: float = Field(
+        default=300, gt=0, description="how often to look whether a waiting order was approved"
+    )
     accept_homologation: bool = Field(
         default=False, description="post documents of the tax authority's test environment"
     )

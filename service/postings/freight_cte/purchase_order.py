@@ -34,7 +34,6 @@ FIELDS = (
 )
 OPEN = ("draft", "sent")
 CONFIRMED = ("to approve", "purchase", "done")
-LOOK_FOR_APPROVAL = timedelta(minutes=5)
 
 
 async def configure(work: FreightWork) -> Observation:
@@ -127,7 +126,7 @@ async def approve(work: FreightWork) -> Observation:
             f"Order {order.text('name')} waits for an approval in Odoo that the integration's "
             "user may not give. The posting goes on by itself once it is approved.",
             "waiting",
-            LOOK_FOR_APPROVAL,
+            timedelta(seconds=work.profile.approval_look_seconds),
         )
     return Pending(
         Call(
