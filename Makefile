@@ -8,7 +8,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop demo test lint format openapi lock clean
+.PHONY: help install develop demo test chaos lint format openapi lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ demo: install ## Post freight bills into a simulated Odoo (ARGS=--keep to stay u
 
 test: develop ## Run all tests (ARGS="-k name" for some)
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+
+chaos: develop ## Kill, pause and restart at random (ARGS="--seed 1 --schedules 300")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: develop ## Style, types, layers, and whether openapi.json is current
 	$(BIN)/ruff check .

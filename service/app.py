@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import uvicorn
 from fastapi import FastAPI
 
-from service.api import auth, jobs, limits, postings, problems, system
+from service.api import auth, jobs, limits, plans, postings, problems, system
 from service.api.jobs import EventView
 from service.api.problems import Problem
 from service.api.stream import Draining
@@ -79,17 +79,22 @@ def create_app(settings: Settings) -> FastAPI:
     problems.register(app)
     app.add_middleware(limits.BodyLimit, most_bytes=settings.max_body_bytes)
     app.add_middleware(auth.Authentication)  # the last one added is the first one asked
-    for router in (postings.router, jobs.router, system.router):
+    for router in (plans.router, postings.router, jobs.router, system.router):
         app.include_router(router)
     return app
+
+
+LOOK_SECONDS = 1.0
+"""A connection that is to be closed and of which nothing is taken for so long is aborted."""
 
 
 class Server(uvicorn.Server):
     """Ends the open event streams as soon as it is told to stop, and then returns.
 
-    An idle stream would otherwise keep the process until the drain time is over. Uvicorn's own
-    server raises the signal once more when it has stopped, which would end the process before
-    whatever else runs in it has.
+    An idle stream would otherwise keep the process until the drain time is over, and so would a
+    listener that was dropped because it takes nothing: what was written to it stays unsent, and its
+    connection open. Uvicorn's own server raises the signal once more when it has stopped, which
+    would end the process before whatever else runs in it has.
 
     `settled` is set once it listens at its `addresses`, or could not.
     """
@@ -105,6 +110,33 @@ class Server(uvicorn.Server):
             await super().startup(sockets=sockets)
         finally:
             self.settled.set()
+        if self.started:
+            self._aborting = asyncio.create_task(self._abort_stalled(), name="stalled connections")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Wait for open requests, and close the runtime."""
+        try:
+            await super().shutdown(sockets=sockets)
+        finally:
+            self._aborting.cancel()
+
+    async def _abort_stalled(self) -> None:
+        unsent: dict[asyncio.Transport, int] = {}
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            before, unsent = unsent, self._unsent()
+            for transport, size in unsent.items():
+                if before.get(transport) == size:
+                    transport.abort()
+
+    def _unsent(self) -> dict[asyncio.Transport, int]:
+        """How much each connection that is to be closed has still to send."""
+        transports = (connection.transport for connection in self.server_state.connections)
+        return {
+            transport: transport.get_write_buffer_size()
+            for transport in transports
+            if transport.is_closing()
+        }
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

@@ -194,9 +194,15 @@ def post(
     kind: Annotated[str, typer.Option(help="kind of posting")] = "freight_cte",
     reference: Annotated[str | None, typer.Option(help="your own name for the document")] = None,
     follow: Annotated[bool, typer.Option("--watch/--no-watch", help="show the steps live")] = True,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="show what would be done, and do nothing")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
-    """Post a freight bill, and watch it. Exit 0 when it completed, 1 when it stopped."""
+    """Post a freight bill, and watch it. Exit 0 when it completed, 1 when it stopped.
+
+    With --plan: exit 1 when a step is blocked.
+    """
     given = {
         "xml": xml.read_text(encoding="utf-8-sig", errors="surrogateescape") if xml else None,
         "access_key": key,
@@ -209,7 +215,21 @@ def post(
         "reference": reference,
         "input": {name: value for name, value in given.items() if value is not None},
     }
-    _run(_post(Settings(), body, follow=follow, as_json=as_json))
+    if plan:
+        _run(_plan(Settings(), body, as_json=as_json))
+    else:
+        _run(_post(Settings(), body, follow=follow, as_json=as_json))
+
+
+async def _plan(settings: Settings, body: dict[str, Any], *, as_json: bool) -> int | None:
+    async with _client(settings) as client:
+        planned = await client.call("POST", "/v1/postings/plan", json=body)
+    if as_json:
+        sys.stdout.write(json.dumps(planned, ensure_ascii=False) + "\n")
+    else:
+        out.print(screen.plan(planned))
+    blocked = any(step["outcome"] == "blocked" for step in planned["steps"])
+    return EXIT_FAILED if blocked else None
 
 
 async def _post(

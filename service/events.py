@@ -47,6 +47,7 @@ DEAF_SECONDS = 2.0
 """After a failed call Redis is not called for so long."""
 
 CHECK_SECONDS = 2.0
+CANCEL_SECONDS = 0.2
 REPLAYS_AT_ONCE = 16
 
 PUBLISH = """
@@ -97,6 +98,16 @@ class Heads(Protocol):
     async def __call__(self, job_ids: Collection[UUID]) -> Mapping[UUID, int]:
         """The id of the last event of each job."""
         ...
+
+
+async def end(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks until they have ended: a command of Redis may swallow its cancellation."""
+    pending: set[asyncio.Task[None]] = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class SlowListener(Exception):
@@ -256,9 +267,7 @@ class Events:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
 
     async def _read(self, heads: Heads) -> None:
         """Hand out what is published; begin again after any trouble."""

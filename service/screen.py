@@ -74,6 +74,40 @@ class Steps:
         return table
 
 
+OUTCOMES = {
+    "done": Text("done", style="green"),
+    "would_run": Text("would run", style="cyan"),
+    "blocked": Text("blocked", style="red"),
+    "disabled": Text("disabled", style="dim"),
+    "depends": Text("depends", style="yellow"),
+}
+
+
+def plan(planned: dict[str, Any]) -> Table:
+    """What a posting would do, a row for each step."""
+    table = Table("", "step", "", "", title=planned["document_key"], title_justify="left")
+    for step in planned["steps"]:
+        outcome = OUTCOMES[step["outcome"]]
+        table.add_row(str(step["number"]), step["title"], outcome, Text(_why(step)))
+    return table
+
+
+def _why(step: dict[str, Any]) -> str:
+    """What would be called, or why not."""
+    lines = []
+    if step["depends_on"]:
+        lines.append(f"on step {step['depends_on']}")
+    if step["message"]:
+        lines.append(": ".join(filter(None, (step["code"], step["message"]))))
+    if call := step["call"]:
+        lines.append(f"{call['model']}.{call['method']} {call['ids']}")
+        lines += [
+            f"  {name}: {json.dumps(call['before'].get(name))} -> {json.dumps(after)}"
+            for name, after in call["after"].items()
+        ]
+    return "\n".join(lines)
+
+
 @contextmanager
 def live(
     posting: dict[str, Any], console: Console, *, as_json: bool

@@ -35,6 +35,10 @@ class Settings(BaseSettings):
         default=20.0, ge=0, description="how long open requests may take when the process stops"
     )
 
+    plan_seconds: float = Field(
+        default=30.0, gt=0, description="how long all looks at Odoo for one plan may take"
+    )
+
     worker_concurrency: int = Field(
         default=200, ge=20, description="postings that one worker process works on at a time"
     )
@@ -56,6 +60,11 @@ class Settings(BaseSettings):
     def heartbeat(self) -> timedelta:
         """After which a silent worker's jobs go to another."""
         return timedelta(seconds=self.heartbeat_seconds)
+
+    @property
+    def plan_limit(self) -> timedelta:
+        """How long a plan may take."""
+        return timedelta(seconds=self.plan_seconds)
 
     @property
     def lock_ttl(self) -> timedelta:

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+import structlog
 from redis.asyncio import Redis
 
 from service import embedded, migrations
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEMPLATE = "eclusa_template"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    """Tracebacks do without the local variables, which take seconds to print."""
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=False, exception_formatter=structlog.dev.plain_traceback
+    )
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 
 
 @pytest.fixture(autouse=True)

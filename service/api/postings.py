@@ -23,7 +23,7 @@ from service.posting.step import AnyStep, NewPosting
 
 if TYPE_CHECKING:
     from service.posting import audit
-    from service.posting.step import AnyDefinition
+    from service.posting.step import AnyDefinition, Profile
 
 router = APIRouter(prefix="/v1/postings", tags=["postings"], route_class=JsonRoute)
 
@@ -82,6 +82,19 @@ else:
         if len(_MODELS) > 1
         else _MODELS[0]
     )
+
+
+def admit(
+    definition: AnyDefinition, given: Any, profile: Profile, place: str = "input"
+) -> BaseModel:
+    """The subject of an input; `InvalidInput` names the field below its place in the body."""
+    try:
+        subject: BaseModel = definition.admit(given, profile)
+    except InvalidInput as error:
+        raise InvalidInput(
+            [Problem(f"{place}.{item.field}", item.message, item.code) for item in error.problems]
+        ) from error
+    return subject
 
 
 class StepView(BaseModel):
@@ -214,12 +227,7 @@ async def create_posting(
     """
     definition = DEFINITIONS[body.kind]
     profile = runtime.connections.profile(body.connection, body.kind)
-    try:
-        subject = await asyncio.to_thread(definition.admit, body.input, profile)
-    except InvalidInput as error:
-        raise InvalidInput(
-            [Problem(f"input.{item.field}", item.message, item.code) for item in error.problems]
-        ) from error
+    subject = await asyncio.to_thread(admit, definition, body.input, profile)
     posting = await runtime.ledger.accept(
         NewPosting(
             id=uuid4(),

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from service import errors
 from service.api.bodies import BodyRefused
+from service.odoo import errors as odoo
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -42,6 +43,8 @@ STATUS: Mapping[type[Exception], int] = {
     exc.IntegrityError: 500,
     exc.ProgrammingError: 500,
     OSError: 503,
+    odoo.OdooError: 502,
+    odoo.TimedOut: 504,
 }
 """Looked up along the class's own order of bases: the most specific entry counts."""
 
@@ -148,9 +151,9 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def of_error(error: Exception) -> ProblemResponse:
-    """The answer to an error of the service, its database or its Redis."""
+    """The answer to an error of the service, its database, its Redis or Odoo."""
     status = status_of(error)
-    code = error.code if isinstance(error, errors.EclusaError) else _CODES[status]
+    code = _code(error, status)
     match error:
         case errors.InvalidInput():
             return _wrong([FieldProblem(**problem.__dict__) for problem in error.problems])
@@ -158,6 +161,8 @@ def of_error(error: Exception) -> ProblemResponse:
             return _unknown("kind" if "kind" in error.what else error.what, str(error))
         case errors.LivePosting() | errors.WrongStatus():
             return response(status, code, str(error), posting_id=error.posting_id)
+        case odoo.OdooError():
+            return response(status, code, str(error))
         case errors.EclusaError() if status < http.HTTPStatus.INTERNAL_SERVER_ERROR:
             return response(status, code, str(error))
         case _:
@@ -166,6 +171,12 @@ def of_error(error: Exception) -> ProblemResponse:
 
 
 _CODES = {500: "internal_error", 503: "unavailable"}
+
+
+def _code(error: Exception, status: int) -> str:
+    if isinstance(error, errors.EclusaError | odoo.OdooError):
+        return error.code
+    return _CODES[status]
 
 
 def _wrong(fields: Sequence[FieldProblem]) -> ProblemResponse:
@@ -213,7 +224,9 @@ def _field(problem: Mapping[str, Any], kind: Any) -> FieldProblem:
     elif place == "body" and len(path) > 1 and path[0] == kind:
         path = path[1:]  # where several kinds are known, each has a place of its own
     name = ".".join(str(part) for part in path) or str(place)
-    message = SENTENCES.get(code, str(problem["msg"])).format(**problem.get("ctx", {}))
+    message = str(problem["msg"])  # holds braces of its own where a pattern does
+    if code in SENTENCES:
+        message = SENTENCES[code].format(**problem.get("ctx", {}))
     if name == "body" and message == AN_OBJECT:
         message += ", sent with Content-Type: application/json"
     return FieldProblem(field=name[:LONGEST_NAME], message=message, code=code)
@@ -236,6 +249,7 @@ def register(app: FastAPI) -> None:
     """Answer every error with a problem."""
     answers: Mapping[type[Exception], Callable[[Any], ProblemResponse]] = {
         errors.EclusaError: of_error,
+        odoo.OdooError: of_error,
         exc.SQLAlchemyError: of_error,
         OSError: of_error,
         RequestValidationError: _of_validation,

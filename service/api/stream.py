@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 import structlog
 from starlette.responses import Response
 
-from service.events import SlowListener
+from service import events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from starlette.types import Receive, Scope, Send
-
-    from service.events import Event
 
 log = structlog.get_logger()
 
@@ -34,7 +32,7 @@ class Draining(asyncio.Event):
     """Set when the server is told to stop: open streams end, and clients reconnect elsewhere."""
 
 
-def encode(event: Event) -> bytes:
+def encode(event: events.Event) -> bytes:
     """An event as the lines of a stream."""
     return f"id: {event.id}\nevent: {event.type}\ndata: {event.text}\n\n".encode()
 
@@ -47,12 +45,12 @@ class EventStream(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, events: AsyncGenerator[Event], draining: Draining) -> None:
+    def __init__(self, told: AsyncGenerator[events.Event], draining: Draining) -> None:
         self.status_code = 200
         self.background = None
         self.body = b""
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        self._events = events
+        self._told = told
         self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,7 +60,7 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         sending = asyncio.create_task(self._send_all(send), name="event stream")
         leaving = asyncio.create_task(_disconnected(receive), name="event stream disconnect")
-        draining = asyncio.create_task(self._draining.wait(), name="event stream drain")
+        draining = asyncio.create_task(_drained(self._draining), name="event stream drain")
         tasks = {sending, leaving, draining}
         try:
             while not (await asyncio.wait(tasks, timeout=KEEP_ALIVE_SECONDS, return_when=ANY))[0]:
@@ -70,9 +68,7 @@ class EventStream(Response):
                     await _chunk(send, KEEP_ALIVE, FAREWELL_SECONDS)
             left = leaving.done()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await events.end(*tasks)
         _tell_trouble(sending)
         if not left:
             with contextlib.suppress(TimeoutError):
@@ -80,9 +76,9 @@ class EventStream(Response):
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_all(self, send: Send) -> None:
-        async with contextlib.aclosing(self._events) as events:
+        async with contextlib.aclosing(self._told) as told:
             await _chunk(send, RETRY, STALLED_SECONDS)
-            async for event in events:
+            async for event in told:
                 await _chunk(send, encode(event), STALLED_SECONDS)
 
 
@@ -92,7 +88,7 @@ ANY = asyncio.FIRST_COMPLETED
 def _tell_trouble(sending: asyncio.Task[None]) -> None:
     """Log why a stream ended early; its client goes on with Last-Event-ID, perhaps elsewhere."""
     error = None if sending.cancelled() else sending.exception()
-    if isinstance(error, SlowListener | TimeoutError):
+    if isinstance(error, events.SlowListener | TimeoutError):
         log.warning("event_listener_too_slow")
     elif error is not None:
         log.error("event_stream_broke", exc_info=error)
@@ -101,6 +97,10 @@ def _tell_trouble(sending: asyncio.Task[None]) -> None:
 async def _chunk(send: Send, body: bytes, seconds: float) -> None:
     async with asyncio.timeout(seconds):
         await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _drained(draining: Draining) -> None:
+    await draining.wait()
 
 
 async def _disconnected(receive: Receive) -> None:

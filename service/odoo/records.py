@@ -151,3 +151,38 @@ class Caller(Reader, Protocol):
     ) -> Any:
         """The call's answer; `None` where Odoo sent no result."""
         ...
+
+
+class OnlyReads:
+    """A reader of whatever it is given, also of a caller: nothing can be called through it."""
+
+    __slots__ = ("__reader",)
+
+    def __init__(self, reader: Reader) -> None:
+        self.__reader = reader
+
+    async def search_read(
+        self,
+        model: str,
+        domain: Domain,
+        fields: Sequence[str],
+        *,
+        order: str = "id",
+        limit: int | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> list[Record]:
+        """The records that match, in `order`."""
+        return await self.__reader.search_read(
+            model, domain, fields, order=order, limit=limit, context=context
+        )
+
+    async def read(
+        self,
+        model: str,
+        ids: Sequence[int],
+        fields: Sequence[str],
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> list[Record]:
+        """The records of `ids` that exist, in the order of `ids`."""
+        return await self.__reader.read(model, ids, fields, context=context)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, assert_never
 from service.errors import EclusaError
 from service.odoo.errors import Effect, Fault, LockConflict, OdooError
 from service.posting import reasons
-from service.posting.step import Blocked, Done, Halt, Pending, Work
+from service.posting.step import Blocked, Done, Pending
 
 if TYPE_CHECKING:
     from service.locks import Lease
@@ -301,17 +301,13 @@ class Run:
 
     async def _observe(self, step: AnyStep) -> Observation:
         self._check_hold()
-        work = Work(
+        observation = await self._definition.observe(
+            step,
             odoo=self._deployment.odoo,
             subject=self._subject,
             profile=self._deployment.profile,
-            facts=self._definition.facts_model.model_validate(self._recorder.facts),
-            today=self._definition.today(self._deployment.profile),
+            facts=self._recorder.facts,
         )
-        try:
-            observation = await step.observe(work)
-        except Halt as halt:
-            observation = halt.blocked
         if isinstance(observation, Done):
             self._recorder.facts |= observation.facts
         return observation

@@ -266,6 +266,28 @@ class Definition(Generic[SubjectT, ProfileT, FactsT]):
         if numbers != list(range(1, len(numbers) + 1)):
             raise ValueError(f"{self.kind}: steps must be numbered from 1 without gaps: {numbers}")
 
+    async def observe(
+        self,
+        step: Step[SubjectT, ProfileT, FactsT],
+        *,
+        odoo: Reader,
+        subject: SubjectT,
+        profile: ProfileT,
+        facts: Mapping[str, Any],
+    ) -> Observation:
+        """What Odoo shows of a step, given the facts that earlier ones have found."""
+        work = Work(
+            odoo=odoo,
+            subject=subject,
+            profile=profile,
+            facts=self.facts_model.model_validate(facts),
+            today=self.today(profile),
+        )
+        try:
+            return await step.observe(work)
+        except Halt as halt:
+            return halt.blocked
+
 
 AnyDefinition = Definition[Any, Any, Any]
 AnyStep = Step[Any, Any, Any]

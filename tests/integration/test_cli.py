@@ -123,6 +123,41 @@ async def test_post_that_stops_says_why_and_ends_with_one(
     assert "dfe_rejected: " in output.splitlines()[-1]
 
 
+async def test_a_plan_is_printed_and_nothing_is_posted(
+    settings: Settings, odoo: Simulator, access: dict[str, str], tmp_path: Path
+) -> None:
+    """A row for each step, with the call that it would make; --json prints the same as data."""
+    document, path = arrive(odoo, tmp_path)
+
+    code, output, _ = await run(
+        settings, tmp_path, "post", "--xml", path, "--due", DUE, "--plan", **access
+    )
+    _, text, _ = await run(
+        settings, tmp_path, "post", "--xml", path, "--due", DUE, "--plan", "--json", **access
+    )
+
+    assert code == 0
+    assert "action_gerar_po_dfe" in output
+    assert "cobr_dup_dvenc" in output
+    planned = json.loads(text)
+    assert len(planned["steps"]) == 16
+    assert (planned["document_key"], planned["posting_id"]) == (document.key, None)
+
+
+async def test_a_plan_with_a_blocked_step_ends_with_one(
+    settings: Settings, odoo: Simulator, access: dict[str, str], tmp_path: Path
+) -> None:
+    """And says which, with its code."""
+    [document] = odoo.world.add_documents(DocumentOptions(status="07"))
+
+    code, output, _ = await run(
+        settings, tmp_path, "post", "--key", document.key, "--due", DUE, "--plan", **access
+    )
+
+    assert code == 1
+    assert "dfe_rejected" in output
+
+
 async def test_watch_shows_a_posting_from_its_beginning(
     settings: Settings, odoo: Simulator, access: dict[str, str], tmp_path: Path
 ) -> None:
