@@ -48,6 +48,9 @@ WRITES = (
     "configure_bill",
     "bill_taxes_again",
 )
+MIGRATING = asyncio.Lock()
+"""Alembic keeps its context in its module: one migration at a time in a process."""
+
 DURATIONS = {"action_gerar_po_dfe": 0.15, "button_confirm": 0.03, "action_post": 0.05}
 PASSING = frozenset({502, 503, 504})
 
@@ -130,7 +133,8 @@ class Lane:
             self._servers = await stack.enter_async_context(
                 embedded.open_servers(self._folder / "data", durable=False)
             )
-            await migrations.migrate(self._servers.database_url)
+            async with MIGRATING:
+                await migrations.migrate(self._servers.database_url)
             self._odoo = await stack.enter_async_context(
                 Simulator(SimulatorSettings(version=self._version, durations=dict(DURATIONS)))
             )
