@@ -134,9 +134,10 @@ class Recorder:
         state = "undone" if step.undoing else "done"
         await self._ledger.record(self.claim, replace(entry, state=state), note, change)
 
-    async def written(self, step: AnyStep, entry: Entry) -> None:
-        """One of several writes of a step was made."""
-        note = self._note(step, entry, "done", "written; the step needs another call")
+    async def written(self, step: AnyStep, entry: Entry, error: OdooError | None = None) -> None:
+        """One of several writes of a step was made; with `error`, although Odoo said otherwise."""
+        note = self._note(step, entry, "done", "written; the step needs another call", error)
+        note = replace(note, status="warning" if error else "success")
         await self._ledger.record(self.claim, replace(entry, state="done"), note)
 
     async def unknown(self, step: AnyStep, entry: Entry, error: OdooError) -> Entry:
