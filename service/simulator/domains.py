@@ -1,16 +1,18 @@
-"""Search domains in prefix notation, as trees that can say whether a record matches."""
+"""Search domains in prefix notation, as trees that can be asked of records."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, time
+from operator import ge, gt, le, lt
 from typing import TYPE_CHECKING, Any, Protocol
 
 from service.simulator import errors, fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from service.simulator.orm import Model
 
@@ -35,21 +37,24 @@ NEGATIVE = {
     "not any": "any",
 }
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
-    "<": lambda left, right: bool(left < right),
-    "<=": lambda left, right: bool(left <= right),
-    ">": lambda left, right: bool(left > right),
-    ">=": lambda left, right: bool(left >= right),
+    "<": lt,
+    "<=": le,
+    ">": gt,
+    ">=": ge,
 }
 OPERATORS = frozenset(
     {"=", "in", "=?", "child_of", "parent_of", "any", *NEGATIVE, *PATTERNS, *COMPARISONS}
 )
 
 
+Test = Callable[[int], bool]
+
+
 class Node(Protocol):
     """A part of a domain."""
 
-    def matches(self, model: Model, record_id: int) -> bool:
-        """Whether the record satisfies this part."""
+    def test(self, model: Model) -> Test:
+        """Return the question whether a record satisfies this part, by its id."""
         ...
 
     def leaves(self) -> Iterable[Leaf]:
@@ -63,9 +68,9 @@ class Both:
 
     parts: tuple[Node, ...]
 
-    def matches(self, model: Model, record_id: int) -> bool:
-        """Whether every part matches."""
-        return all(part.matches(model, record_id) for part in self.parts)
+    def test(self, model: Model) -> Test:
+        """Return whether every part matches."""
+        return _all_of([part.test(model) for part in self.parts])
 
     def leaves(self) -> Iterable[Leaf]:
         """Return the conditions of all parts."""
@@ -78,9 +83,10 @@ class Either:
 
     parts: tuple[Node, ...]
 
-    def matches(self, model: Model, record_id: int) -> bool:
-        """Whether any part matches."""
-        return any(part.matches(model, record_id) for part in self.parts)
+    def test(self, model: Model) -> Test:
+        """Return whether any part matches."""
+        tests = [part.test(model) for part in self.parts]
+        return lambda record_id: any(test(record_id) for test in tests)
 
     def leaves(self) -> Iterable[Leaf]:
         """Return the conditions of all parts."""
@@ -93,9 +99,9 @@ class Negation:
 
     part: Node
 
-    def matches(self, model: Model, record_id: int) -> bool:
-        """Whether the part does not match."""
-        return not self.part.matches(model, record_id)
+    def test(self, model: Model) -> Test:
+        """Return whether the part does not match."""
+        return _not(self.part.test(model))
 
     def leaves(self) -> Iterable[Leaf]:
         """Return the conditions of the part."""
@@ -108,9 +114,9 @@ class Constant:
 
     value: bool
 
-    def matches(self, model: Model, record_id: int) -> bool:  # noqa: ARG002 - same for all
+    def test(self, model: Model) -> Test:  # noqa: ARG002 - same for all
         """Return the constant."""
-        return self.value
+        return lambda _: self.value
 
     def leaves(self) -> Iterable[Leaf]:
         """Return nothing: no field is used."""
@@ -129,92 +135,151 @@ class Leaf:
         """Return itself."""
         return (self,)
 
-    def matches(self, model: Model, record_id: int) -> bool:
-        """Whether the record satisfies the condition."""
+    def test(self, model: Model) -> Test:
+        """Return whether a record satisfies the condition.
+
+        What the condition compares with is read once, so that asking it of 100,000 records costs
+        little more than looking at them.
+        """
         name, _, rest = self.path.partition(".")
         definition = model.field(name)
         if not definition.searchable:
-            return True
+            return lambda _: True
         if rest:
-            return self._matches_behind(model, record_id, name, rest)
+            return self._behind(model, name, rest)
         positive = NEGATIVE.get(self.operator)
         if positive is not None:
             # The negation includes empty values, as NOT IN does in the real server.
-            return not Leaf(self.path, positive, self.value).matches(model, record_id)
-        value = model.value(record_id, name)
+            return _not(Leaf(self.path, positive, self.value).test(model))
+        value_of = model.getter(name)
         if definition.relation is not None:
-            return self._matches_reference(model.env[definition.relation], definition, value)
+            suits = self._reference(model.env[definition.relation], definition)
+            return lambda record_id: suits(_as_ids(value_of(record_id)))
         if name == "id" and self.operator in {"child_of", "parent_of"}:
-            return self._related(model, [record_id])
-        return self._matches_scalar(definition, value)
+            related = self._related(model)
+            return lambda record_id: related([record_id])
+        fits = self._scalar(definition)
+        return lambda record_id: fits(value_of(record_id))
 
-    def _matches_behind(self, model: Model, record_id: int, name: str, rest: str) -> bool:
+    def _behind(self, model: Model, name: str, rest: str) -> Test:
         target = model.env[model.field(name).relation or ""]
-        ids = _as_ids(model.value(record_id, name))
-        leaf = Leaf(rest, self.operator, self.value)
-        if not ids and self.operator in NEGATIVE:
+        test = Leaf(rest, self.operator, self.value).test(target)
+        value_of, present = model.getter(name), target.table.rows
+        # Many lines share one order: what was found about it is remembered.
+        known: dict[int, bool] = {}
+
+        def behind(record_id: int) -> bool:
+            for other in _as_ids(value_of(record_id)):
+                if other not in known:
+                    known[other] = other in present and test(other)
+                if known[other]:
+                    return True
             return False
-        return any(leaf.matches(target, other) for other in ids if target.has(other))
 
-    def _matches_reference(self, target: Model, definition: fields.Field, value: Any) -> bool:
-        ids = _as_ids(value)
+        return behind
+
+    def _reference(
+        self, target: Model, definition: fields.Field
+    ) -> Callable[[Sequence[int]], bool]:
         if self.operator == "any":
-            tree = parse(target, self.value)
-            return any(tree.matches(target, other) for other in ids)
+            test = parse(target, self.value).test(target)
+            return lambda ids: any(test(other) for other in ids)
         if self.operator in {"child_of", "parent_of"}:
-            return self._related(target, ids)
+            return self._related(target)
         if self.operator in COMPARISONS and definition.type == "many2one":
-            return bool(ids) and COMPARISONS[self.operator](ids[0], self.value)
-        return self._matches_ids(target, ids)
+            compare = COMPARISONS[self.operator]
+            return lambda ids: bool(ids) and compare(ids[0], self.value)
+        return self._ids(target)
 
-    def _matches_ids(self, target: Model, ids: Sequence[int]) -> bool:
-        wanted = self.value if self.operator == "in" else [self.value]
-        if not isinstance(wanted, list | tuple):
-            wanted = [wanted]
+    def _ids(self, target: Model) -> Callable[[Sequence[int]], bool]:
         if self.operator == "=?" and not self.value:
-            return True
-        for item in wanted:
-            if item is False or item is None:
-                if not ids:
-                    return True
-            elif isinstance(item, str):
-                if any(self._name_matches(target.display(other), item) for other in ids):
-                    return True
-            elif item in ids:
+            return lambda _: True
+        wanted = self.value if isinstance(self.value, list | tuple) else [self.value]
+        empty = any(item is False or item is None for item in wanted)
+        names = [item for item in wanted if isinstance(item, str)]
+        numbers = {item for item in wanted if isinstance(item, int) and item is not False}
+
+        def suits(ids: Sequence[int]) -> bool:
+            if not ids:
+                return empty
+            if any(other in numbers for other in ids):
                 return True
-        return False
+            return bool(names) and any(
+                self._name_matches(target.display(other), name) for other in ids for name in names
+            )
+
+        return suits
 
     def _name_matches(self, name: str, wanted: str) -> bool:
         if self.operator in PATTERNS:
             return _like(self.operator, name, wanted)
         return name == wanted
 
-    def _related(self, target: Model, ids: Sequence[int]) -> bool:
+    def _related(self, target: Model) -> Callable[[Sequence[int]], bool]:
         parent = target.parent_field
         wanted = set(self.value if isinstance(self.value, list | tuple) else [self.value])
         if self.operator == "child_of":
-            return any(wanted & set(_ancestors(target, other, parent)) for other in ids)
+            return lambda ids: any(wanted & set(_ancestors(target, one, parent)) for one in ids)
         above = {top for item in wanted for top in _ancestors(target, item, parent)}
-        return bool(above & set(ids))
+        return lambda ids: bool(above & set(ids))
 
-    def _matches_scalar(self, definition: fields.Field, value: Any) -> bool:
+    def _scalar(self, definition: fields.Field) -> Callable[[Any], bool]:
         if self.operator in PATTERNS:
-            return _like(self.operator, value, self.value)
+            return lambda value: _like(self.operator, value, self.value)
         if self.operator in COMPARISONS:
-            return self._compares(definition, value)
+            return self._comparison(definition)
         if self.operator == "=?" and (self.value is False or self.value is None):
-            return True
+            return lambda _: True
         wanted = self.value if isinstance(self.value, list | tuple) else [self.value]
-        return any(_equal(definition, value, item) for item in wanted)
+        if definition.type == "boolean":
+            truths = {bool(item) for item in wanted}
+            return lambda value: bool(value) in truths
+        empty = any(item is None or item is False for item in wanted)
+        listed = [
+            comparable(definition, item, "=")
+            for item in wanted
+            if item is not None and item is not False
+        ]
+        keys = _hashed(listed)
+        return lambda value: empty if value is None else value in keys
 
-    def _compares(self, definition: fields.Field, value: Any) -> bool:
-        if value is None or self.value is None or self.value is False:
-            return False
-        other = _comparable(definition, self.value, self.operator)
-        try:
-            return COMPARISONS[self.operator](value, other)
-        except TypeError:
-            return COMPARISONS[self.operator](str(value), str(other))
+    def _comparison(self, definition: fields.Field) -> Callable[[Any], bool]:
+        if self.value is None or self.value is False:
+            return lambda _: False
+        other = comparable(definition, self.value, self.operator)
+        compare = COMPARISONS[self.operator]
+
+        def compares(value: Any) -> bool:
+            if value is None:
+                return False
+            try:
+                return compare(value, other)
+            except TypeError:
+                return compare(str(value), str(other))
+
+        return compares
+
+
+def _all_of(tests: Sequence[Test]) -> Test:
+    def every(record_id: int) -> bool:
+        for test in tests:  # noqa: SIM110 - half the time of `all` over a generator
+            if not test(record_id):
+                return False
+        return True
+
+    return tests[0] if len(tests) == 1 else every
+
+
+def _not(test: Test) -> Test:
+    return lambda record_id: not test(record_id)
+
+
+def _hashed(values: list[Any]) -> Collection[Any]:
+    """Return the values as a set, unless one of them, such as a list, cannot be in a set."""
+    try:
+        return frozenset(values)
+    except TypeError:
+        return values
 
 
 def _as_ids(value: Any) -> Sequence[int]:
@@ -232,17 +297,8 @@ def _ancestors(target: Model, record_id: int, parent: str) -> list[int]:
     return found
 
 
-def _equal(definition: fields.Field, value: Any, wanted: Any) -> bool:
-    if definition.type == "boolean":
-        return bool(value) == bool(wanted)
-    if wanted is None or wanted is False:
-        return value is None
-    if value is None:
-        return False
-    return bool(value == _comparable(definition, wanted, "="))
-
-
-def _comparable(definition: fields.Field, wanted: Any, operator: str) -> Any:
+def comparable(definition: fields.Field, wanted: Any, operator: str) -> Any:
+    """Turn the value of a condition into what the table keeps."""
     if definition.type == "datetime" and isinstance(wanted, str):
         moment = fields.parse_datetime(wanted)
         if len(wanted) == fields.DATE_LENGTH and operator in {">", "<="}:
@@ -333,12 +389,3 @@ def _is_new(model: Model) -> bool:
 def mentions(tree: Node, name: str) -> bool:
     """Whether the domain speaks of a field of the model itself."""
     return any(leaf.path == name for leaf in tree.leaves())
-
-
-def required_leaves(tree: Node) -> Iterable[Leaf]:
-    """Return conditions that every match must satisfy, to narrow a search by an index."""
-    if isinstance(tree, Leaf):
-        return (tree,)
-    if isinstance(tree, Both):
-        return (leaf for part in tree.parts for leaf in required_leaves(part))
-    return ()

@@ -36,6 +36,8 @@ Selection = tuple[tuple[str, str], ...]
 DATE_FORMAT = "%Y-%m-%d"
 DATETIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 DATE_LENGTH = 10
+DATETIME_LENGTH = 19
+KILO = 1024
 NUMBERS: frozenset[str] = frozenset({"float", "integer", "monetary"})
 TO_MANY: frozenset[str] = frozenset({"many2many", "one2many"})
 BOTH_VERSIONS = frozenset({17, 19})
@@ -130,7 +132,7 @@ def selection(label: str, *choices: tuple[str, str], **options: Any) -> Field:
 
 def many2one(relation: str, label: str = "", **options: Any) -> Field:
     """Return a reference to one record."""
-    return Field(type="many2one", label=label, relation=relation, indexed=True, **options)
+    return Field(type="many2one", label=label, relation=relation, **{"indexed": True, **options})
 
 
 def one2many(relation: str, inverse: str, label: str = "", **options: Any) -> Field:
@@ -219,8 +221,20 @@ def wire_value(definition: Field, value: Any) -> Any:
     """Turn a kept scalar into what JSON carries; references are the caller's business."""
     if value is None:
         return (0 if definition.type == "integer" else 0.0) if definition.type in NUMBERS else False
-    if isinstance(value, datetime):
-        return value.strftime(DATETIME_FORMAT)
-    if isinstance(value, date):
-        return value.strftime(DATE_FORMAT)
+    if definition.type == "datetime":
+        return value.isoformat(" ", "seconds")[:DATETIME_LENGTH]
+    if definition.type == "date":
+        return value.isoformat()
     return value
+
+
+def human_size(encoded: str | None) -> str | bool:
+    """Return the size of a file in base64, in words; false without a file."""
+    if not encoded:
+        return False
+    size = float(len(encoded) * 3 // 4 - encoded[-2:].count("="))
+    units = ("bytes", "Kb", "Mb", "Gb")
+    place = 0
+    while size >= KILO and place < len(units) - 1:
+        size, place = size / KILO, place + 1
+    return f"{size:0.2f} {units[place]}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from service.simulator import domains, errors, fields
+from service.simulator import domains, errors, fields, search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -114,7 +116,7 @@ class Record:
     def many(self, name: str) -> list[Record]:
         """Return the records of a one2many or many2many."""
         target = self.model.env[self.model.field(name).relation or ""]
-        return [Record(target, other) for other in self[name]]
+        return [Record(target, other) for other in self[name] or ()]
 
     def update(self, **values: Any) -> None:
         """Write stored values as the server itself: no access check and no hook."""
@@ -133,9 +135,13 @@ def _base_fields() -> dict[str, fields.Field]:
             "Display Name", readonly=True, compute=lambda record: record.label
         ),
         "create_date": fields.moment("Created on", readonly=True, copied=False),
-        "create_uid": fields.many2one("res.users", "Created by", readonly=True, copied=False),
+        "create_uid": fields.many2one(
+            "res.users", "Created by", readonly=True, copied=False, indexed=False
+        ),
         "write_date": fields.moment("Last Updated on", readonly=True, copied=False),
-        "write_uid": fields.many2one("res.users", "Last Updated by", readonly=True, copied=False),
+        "write_uid": fields.many2one(
+            "res.users", "Last Updated by", readonly=True, copied=False, indexed=False
+        ),
     }
 
 
@@ -204,12 +210,20 @@ class Model:
         row = self.table.rows.get(record_id)
         return None if row is None else row.get(name)
 
+    def getter(self, name: str) -> Callable[[int], Any]:
+        """Return the way to the raw value of a field, for many records."""
+        definition = self.field(name)
+        if name == "id" or not definition.stored:
+            return lambda record_id: self.value(record_id, name)
+        rows = self.table.rows
+        return lambda record_id: rows[record_id].get(name)
+
     def _referring_ids(self, definition: fields.Field, record_id: int) -> list[int]:
         target = self.env[definition.relation or ""]
         ids = target.table.referring(definition.inverse or "", record_id)
         if "active" in target.schema and self.env.context.get("active_test", True):
             ids = [one for one in ids if target.table.rows[one].get("active")]
-        return target.sorted_ids(ids, target.order)
+        return target.sorted_ids(ids, target.order, same=definition.inverse)
 
     def display(self, record_id: int) -> str:
         """Return the display name of a record."""
@@ -235,11 +249,13 @@ class Model:
         return new_id
 
     def _defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            name: definition.default_value(self.env)
+        defaults = (
+            (name, definition.default_value(self.env))
             for name, definition in self._present_fields()
             if definition.stored and name not in given and name != "id"
-        }
+        )
+        # A row keeps what is not empty: 100,000 rows are to fit into little memory.
+        return {name: value for name, value in defaults if value is not None}
 
     def _present_fields(self) -> Iterator[tuple[str, fields.Field]]:
         for name, definition in self.schema.items():
@@ -265,15 +281,18 @@ class Model:
 
     def visible(self, record_id: int) -> bool:
         """Whether the record belongs to no company or to one of the call's companies."""
+        return all(test(record_id) for test in self._company_tests())
+
+    def _company_tests(self) -> list[Callable[[int], bool]]:
         if not self.company_rule or self.env.unrestricted:
-            return True
-        company = self.table.rows[record_id].get("company_id")
-        return company is None or company in self.env.company_ids()
+            return []
+        rows, allowed = self.table.rows, {None, *self.env.company_ids()}
+        return [lambda record_id: rows[record_id].get("company_id") in allowed]
 
     def check_rules(self, ids: Iterable[int], operation: Operation) -> None:
         """Refuse when a record belongs to a company outside the call."""
-        hidden = [record_id for record_id in ids if not self.visible(record_id)]
-        if hidden:
+        tests = self._company_tests()
+        if not all(test(record_id) for test in tests for record_id in ids):
             raise errors.AccessError(
                 "Uh-oh! Looks like you have stumbled upon some top-secret records.\n\n"
                 f"Sorry, {self.env.user['name']} (id={self.env.user_id}) doesn't have "
@@ -321,14 +340,18 @@ class Model:
     ) -> list[int]:
         """Return the ids of matching records."""
         self.check_access("read")
-        ids = self.sorted_ids(self.matching(domain), order or self.order)
-        return ids[offset : offset + limit if limit else None]
+        end = offset + limit if limit else None
+        way = (order or self.order).strip().lower().removesuffix(" asc")
+        if way in {"id", "id desc"}:
+            found = self.matching(domain, wanted=end, backwards=way == "id desc")
+            return list(islice(found, offset, end))
+        return self.sorted_ids(self.matching(domain), order or self.order)[offset:end]
 
     @model_method
     def search_count(self, domain: Any, limit: int | None = None) -> int:
         """Return how many records match."""
         self.check_access("read")
-        found = len(self.matching(domain))
+        found = sum(1 for _ in self.matching(domain))
         return min(found, limit) if limit else found
 
     @model_method
@@ -362,11 +385,13 @@ class Model:
         """Return values of records; missing ids are left out."""
         self.check_access("read")
         names = list(fields or [name for name, _ in self._present_fields()])
-        for name in names:
-            self.field(name)
+        readers = {name: self._reader(name, load) for name in names}
         present = [record_id for record_id in ids if self.has(record_id)]
         self.check_rules(present, "read")
-        return [self._read_one(record_id, names, load) for record_id in present]
+        return [
+            {"id": record_id, **{name: read(record_id) for name, read in readers.items()}}
+            for record_id in present
+        ]
 
     @model_method
     def search_read(
@@ -430,42 +455,36 @@ class Model:
 
     # How they do it.
 
-    def matching(self, domain: Any) -> list[int]:
-        """Return the ids that match a domain and the user may see, in order of id."""
+    def matching(
+        self, domain: Any, *, wanted: int | None = None, backwards: bool = False
+    ) -> Iterator[int]:
+        """Return the ids that match a domain and the user may see, in order of id.
+
+        `wanted` is how many of them will be taken at most, when that is known.
+        """
         tree = domains.parse(self, domain)
-        hide_archived = (
-            "active" in self.schema
-            and self.env.context.get("active_test", True)
-            and not domains.mentions(tree, "active")
-        )
-        rows = self.table.rows
-        return [
-            record_id
-            for record_id in self._candidates(tree)
-            if (not hide_archived or rows[record_id].get("active"))
-            and self.visible(record_id)
-            and tree.matches(self, record_id)
-        ]
+        whole = domains.Both((tree, *self.implied(tree)))
+        tests = [*self._company_tests(), whole.test(self)]
+        for record_id in search.candidates(self, whole, wanted=wanted, backwards=backwards):
+            if all(test(record_id) for test in tests):
+                yield record_id
 
-    def _candidates(self, tree: domains.Node) -> list[int]:
-        for leaf in domains.required_leaves(tree):
-            values = _wanted_keys(self, leaf)
-            if values is None:
-                continue
-            if leaf.path == "id":
-                return sorted(value for value in set(values) if value in self.table.rows)
-            found = {one for value in values for one in self.table.referring(leaf.path, value)}
-            return sorted(found)
-        return sorted(self.table.rows)
+    def implied(self, tree: domains.Node) -> list[domains.Node]:
+        """Return what a search asks besides its domain: archived records are hidden."""
+        if "active" not in self.schema or not self.env.context.get("active_test", True):
+            return []
+        return [] if domains.mentions(tree, "active") else [domains.Leaf("active", "=", True)]  # noqa: FBT003 - a triple
 
-    def sorted_ids(self, ids: Sequence[int], order: str) -> list[int]:
-        """Sort by `field [asc|desc], …`; empty values last, or first when descending."""
+    def sorted_ids(self, ids: Iterable[int], order: str, same: str | None = None) -> list[int]:
+        """Sort by `field [asc|desc], …`; empty values last, or first when descending.
+
+        `same` is a field in which the records do not differ.
+        """
         result = list(ids)
-        for part in reversed(order.split(",")):
-            name, _, direction = part.strip().partition(" ")
+        for name, descending in reversed(_order_parts(order)):
             definition = self.field_for_order(name)
-            descending = direction.strip().lower().startswith("desc")
-            result.sort(key=self._sort_key(name, definition), reverse=descending)
+            if name != same and len(result) > 1:
+                result.sort(key=self._sort_key(name, definition), reverse=descending)
         return result
 
     def field_for_order(self, name: str) -> fields.Field:
@@ -475,40 +494,63 @@ class Model:
         return self.schema[name]
 
     def _sort_key(self, name: str, definition: fields.Field) -> Callable[[int], Any]:
+        value_of = self.getter(name)
+        label = self._labels(definition) if definition.type == "many2one" else None
+
         def key(record_id: int) -> tuple[bool, Any]:
-            value = self.value(record_id, name)
+            value = value_of(record_id)
             if value is None:
                 return (True, 0)
-            if definition.type == "many2one":
-                return (False, self.env[definition.relation or ""].display(value))
-            return (False, value)
+            return (False, label(value) if label else value)
 
         return key
 
-    def _read_one(self, record_id: int, names: Sequence[str], load: str | None) -> dict[str, Any]:
-        answer: dict[str, Any] = {"id": record_id}
-        for name in names:
-            definition = self.field(name)
-            value = self.value(record_id, name)
-            if definition.type == "many2one":
-                answer[name] = self._reference(definition, value, load)
-            elif definition.type in fields.TO_MANY:
-                answer[name] = self._listed(definition, value)
-            else:
-                answer[name] = fields.wire_value(definition, value)
-        return answer
+    def _labels(self, definition: fields.Field) -> Callable[[int], str]:
+        """Return display names of what a field refers to, each made once."""
+        target = self.env[definition.relation or ""]
+        known: dict[int, str] = {}
+
+        def label(other: int) -> str:
+            if other not in known:
+                known[other] = target.display(other)
+            return known[other]
+
+        return label
+
+    def _reader(self, name: str, load: str | None) -> Callable[[int], Any]:
+        """Return the way to what a client reads of a field, for many records."""
+        definition, value_of = self.field(name), self.getter(name)
+        if definition.type == "many2one":
+            return self._references(definition, value_of, load)
+        if definition.type in fields.TO_MANY:
+            return lambda record_id: self._listed(definition, value_of(record_id))
+        if definition.type == "binary" and self.env.context.get("bin_size"):
+            return lambda record_id: fields.human_size(value_of(record_id))
+        return lambda record_id: fields.wire_value(definition, value_of(record_id))
 
     def _listed(self, definition: fields.Field, value: Any) -> list[int]:
         target = self.env[definition.relation or ""]
-        known = [other for other in value or () if target.has(other) and target.visible(other)]
-        return target.sorted_ids(known, target.order)
+        tests = target._company_tests()  # noqa: SLF001 - another model, same class
+        known = [
+            other
+            for other in value or ()
+            if target.has(other) and all(test(other) for test in tests)
+        ]
+        # The records that refer to this one come sorted.
+        return known if definition.type == "one2many" else target.sorted_ids(known, target.order)
 
-    def _reference(self, definition: fields.Field, value: int | None, load: str | None) -> Any:
-        if value is None:
-            return False
-        if load != "_classic_read":
-            return value
-        return [value, self.env[definition.relation or ""].display(value)]
+    def _references(
+        self, definition: fields.Field, value_of: Callable[[int], Any], load: str | None
+    ) -> Callable[[int], Any]:
+        label = self._labels(definition)
+
+        def reference(record_id: int) -> Any:
+            value = value_of(record_id)
+            if value is None:
+                return False
+            return [value, label(value)] if load == "_classic_read" else value
+
+        return reference
 
     def _create_one(self, values: Mapping[str, Any]) -> int:
         for name in values:
@@ -674,18 +716,11 @@ def _unpacked(command: Any) -> tuple[int, int, Any]:
     return code, int(padded[1] or 0), payload
 
 
-def _wanted_keys(model: Model, leaf: domains.Leaf) -> list[Any] | None:
-    if leaf.path != "id" and leaf.path not in model.table.indexed:
-        return None
-    if leaf.operator == "=" and isinstance(leaf.value, int | str) and leaf.value is not False:
-        keys = [leaf.value]
-    elif leaf.operator == "in" and isinstance(leaf.value, list | tuple):
-        keys = list(leaf.value)
-    else:
-        return None
-    wanted = int if model.schema[leaf.path].type != "char" else str
-    usable = all(isinstance(key, wanted) and not isinstance(key, bool) for key in keys)
-    return keys if usable else None
+@lru_cache(maxsize=256)
+def _order_parts(order: str) -> list[tuple[str, bool]]:
+    """Return the fields of an order, and whether each is descending."""
+    parts = (part.strip().partition(" ") for part in order.split(","))
+    return [(name, word.strip().lower().startswith("desc")) for name, _, word in parts]
 
 
 def _described(
