@@ -123,7 +123,7 @@ class Recorder:
     ) -> None:
         """The effect of a call was seen; with `error`, although Odoo answered with a fault."""
         self.facts |= done.facts
-        late = entry.state == "unknown" or entry.sent_by_another(self.claim.fence)
+        late = self._late(entry)
         message = done.message or ("the effect is there" if late else "done")
         note = replace(
             self._note(step, entry, "settle" if late else "done", message, error),
@@ -136,8 +136,13 @@ class Recorder:
 
     async def written(self, step: AnyStep, entry: Entry, error: OdooError | None = None) -> None:
         """One of several writes of a step was made; with `error`, although Odoo said otherwise."""
-        note = self._note(step, entry, "done", "written; the step needs another call", error)
-        note = replace(note, status="warning" if error else "success")
+        late = self._late(entry)
+        message = "written; the step needs another call"
+        note = replace(
+            self._note(step, entry, "settle" if late else "done", message, error),
+            status="warning" if error else "success",
+            settles=entry.sent_seq if late else None,
+        )
         await self._ledger.record(self.claim, replace(entry, state="done"), note)
 
     async def unknown(self, step: AnyStep, entry: Entry, error: OdooError) -> Entry:
@@ -230,6 +235,10 @@ class Recorder:
         )
         change = Change(status="completed", step=steps, ended=True)
         await self._ledger.note(self.claim, note, change)
+
+    def _late(self, entry: Entry) -> bool:
+        """Whether a call's effect is seen after it was in doubt."""
+        return entry.state == "unknown" or entry.sent_by_another(self.claim.fence)
 
     def _note(
         self,

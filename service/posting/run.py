@@ -142,7 +142,7 @@ class Run:
     async def _settle_doubt(self, step: AnyStep, entry: Entry) -> None:
         if step.undoing or await self._can_be_seen(step):
             observation = await self._settle(step, entry)
-            if not isinstance(observation, Pending):
+            if not isinstance(observation, Pending) or _misses_another(step, entry, observation):
                 return
         else:
             await self._wait(self._recorder.remaining_seconds(entry))
@@ -164,7 +164,7 @@ class Run:
         """Look for the effect of a sent call until it is there or its settle time has passed.
 
         Of a repeatable step the first look is the answer. Answers `Done` once that is recorded;
-        `Pending` when the call may be made again.
+        `Pending` when the call may be made again, or when another one is missing now.
         """
         while True:
             try:
@@ -178,6 +178,9 @@ class Run:
                 case Blocked():
                     raise Stop(observation, step, error)
                 case Pending() if step.repeatable:
+                    return observation
+                case Pending() if _misses_another(step, entry, observation):
+                    await self._recorder.written(step, entry)
                     return observation
             remaining = self._recorder.remaining_seconds(entry)
             if remaining <= 0:
@@ -336,7 +339,13 @@ class Run:
 
 def _moved_on(step: AnyStep, before: Pending, after: Observation) -> bool:
     """Whether a step of several writes misses another one now: the one that was sent is there."""
-    return step.repeatable and isinstance(after, Pending) and after.call != before.call
+    several = step.repeatable or step.undoing
+    return several and isinstance(after, Pending) and after.call != before.call
+
+
+def _misses_another(step: AnyStep, entry: Entry, observation: Pending) -> bool:
+    """Whether a step that undoes misses another call than the sent one, whose effect is there."""
+    return step.undoing and observation.call.target != entry.call
 
 
 @dataclass

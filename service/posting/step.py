@@ -74,6 +74,11 @@ class Call:
             case _:
                 return ()
 
+    @property
+    def target(self) -> dict[str, Any]:
+        """What it calls and on which records, as the ledger keeps it."""
+        return {"model": self.model, "method": self.method, "ids": list(self.ids)}
+
 
 def write(model: str, record_id: int, before: Mapping[str, Any], after: Mapping[str, Any]) -> Call:
     """A write of the values of `after` that differ from `before`."""
