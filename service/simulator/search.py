@@ -41,7 +41,7 @@ def candidates(
     first, last = _bounds(conditions, "id", _whole)
     scan = model.table.ids(first, last)
     found = _reach(model, conditions)
-    if found is None or found.size > _length_of_scan(scan, wanted, found.size / len(rows)):
+    if found is None or found.size > _length_of_scan(scan, wanted, found.size / max(len(rows), 1)):
         return reversed(scan) if backwards else scan
     return sorted({one for one in found.ids() if one in rows}, reverse=backwards)
 

@@ -69,6 +69,12 @@ def test_indexes_change_no_result(stocked: World, domain: list[Any]) -> None:
     assert stocked.execute(LINE, "search", domain, order="id", limit=3, offset=1) == found[1:4]
 
 
+def test_nothing_is_found_where_nothing_is(world: World) -> None:
+    """A search of a model without a record, by ids and by an index."""
+    assert world.execute(LINE, "search", [["id", "in", [1, 2]]]) == []
+    assert world.execute(LINE, "search", ["|", ["order_id", "=", 1], ["id", "in", []]]) == []
+
+
 def test_window_of_time_is_found_by_its_stamps(stocked: World) -> None:
     """A short window looks at its rows only; a page of a long one goes by id."""
     window = [["write_date", ">=", at(10)], ["write_date", "<", at(11)]]
