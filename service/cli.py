@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -18,7 +18,16 @@ from rich.table import Table
 
 from service import app as application
 from service import connections as configured
-from service import embedded, keys, migrations, postings, screen, telemetry, worker
+from service import (
+    documents,
+    embedded,
+    keys,
+    migrations,
+    postings,
+    screen,
+    telemetry,
+    worker,
+)
 from service.client import ApiClient, ApiError
 from service.database import Database
 from service.demo import Demo
@@ -30,13 +39,17 @@ from service.simulator import app as simulated
 from service.simulator import faults
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+
+    from service.posting.chain import Verdict
+    from service.posting.ledger import Ledger
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 EXIT_INTERRUPTED = 130
 NEW_ODOO = 19
+VERIFY_PAGE = 1_000
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,8 +59,12 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(no_args_is_help=True, help="API keys.")
 connections_app = typer.Typer(no_args_is_help=True, help="Connections to Odoo.")
+audit_app = typer.Typer(
+    no_args_is_help=True, help="What was done, by whom, and whether that was changed."
+)
 app.add_typer(keys_app, name="keys")
 app.add_typer(connections_app, name="connections")
+app.add_typer(audit_app, name="audit")
 
 out = Console()
 err = Console(stderr=True)
@@ -377,6 +394,75 @@ def _uuid(text: str) -> UUID:
         return UUID(text)
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} is not an id") from error
+
+
+@audit_app.command("show")
+def show_audit(
+    posting_id: Annotated[str, typer.Argument(help="the posting's id")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print every field, a line of JSON for each record")
+    ] = False,
+) -> None:
+    """Show who did what to a posting, oldest first."""
+    _run(_show_audit(_uuid(posting_id), as_json=as_json))
+
+
+async def _show_audit(posting_id: UUID, *, as_json: bool) -> None:
+    async with _servers(Settings()) as settings, open_runtime(settings) as runtime:
+        await runtime.ledger.get(posting_id)
+        records = await runtime.ledger.history(posting_id)
+    if as_json:
+        for record in records:
+            sys.stdout.write(documents.to_json(record.__dict__) + "\n")
+    else:
+        out.print(screen.audit(records))
+
+
+@audit_app.command("verify")
+def verify_audit(
+    posting_id: Annotated[
+        str | None, typer.Argument(help="the posting's id; without it, all postings")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print a line of JSON for each posting")
+    ] = False,
+) -> None:
+    """Find audit records that were changed, removed or reordered. Exit 1 when there are any."""
+    wanted = None if posting_id is None else _uuid(posting_id)
+    _run(_verify_audit(wanted, as_json=as_json))
+
+
+async def _verify_audit(wanted: UUID | None, *, as_json: bool) -> int | None:
+    postings_seen = records = broken = 0
+    async with (
+        _servers(Settings()) as settings,
+        open_runtime(settings) as runtime,
+        aclosing(_verdicts(runtime.ledger, wanted)) as verdicts,
+    ):
+        async for verdict in verdicts:
+            postings_seen, records = postings_seen + 1, records + verdict.records
+            broken += not verdict.valid
+            if as_json:
+                sys.stdout.write(screen.verdict_json(verdict) + "\n")
+            for damage in () if as_json else verdict.damages:
+                out.print(f"{verdict.posting_id}  {damage.kind}  {damage.message}", markup=False)
+            if postings_seen % VERIFY_PAGE == 0:
+                err.print(f"{postings_seen} postings verified", markup=False)
+    if not as_json:
+        end = f"broken in {broken} of them" if broken else "all chains are whole"
+        out.print(f"{postings_seen} postings, {records} records: {end}", markup=False)
+    return EXIT_FAILED if broken else None
+
+
+async def _verdicts(ledger: Ledger, wanted: UUID | None) -> AsyncGenerator[Verdict]:
+    """The verdict on one posting, or on all."""
+    if wanted is not None:
+        yield await ledger.verify(wanted)
+        return
+    last: UUID | None = None
+    while page := await ledger.ids(last, VERIFY_PAGE):
+        for last in page:
+            yield await ledger.verify(last)
 
 
 @connections_app.command("test")

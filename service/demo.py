@@ -406,7 +406,7 @@ class Demo:
             problems.append(f"only {len(over)} of {posting['total_steps']} steps are over")
         verdict = await self._api.call("GET", f"/v1/postings/{case.posting_id}/audit/verify")
         if not verdict["valid"]:
-            problems.append(f"its audit is broken: {verdict['reason']}")
+            problems += [f"its audit: {damage['message']}" for damage in verdict["damages"]]
         return problems
 
     def _report(self, problems: Mapping[str, list[str]], took: float) -> int:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from service import documents
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
+
+    from service.posting.audit import Record
+    from service.posting.chain import Verdict
 
 SIGNS = {
     "open": ("·", "dim"),
@@ -106,6 +112,31 @@ def _why(step: dict[str, Any]) -> str:
             for name, after in call["after"].items()
         ]
     return "\n".join(lines)
+
+
+STATUS_STYLES = {"success": "", "warning": "yellow", "error": "red"}
+
+
+def audit(records: Sequence[Record]) -> Table:
+    """Who did what to a posting, a row for each record."""
+    table = Table("", "time (UTC)", "who", "fence", "step", "action", "ms", "")
+    for record in records:
+        table.add_row(
+            str(record.seq),
+            f"{record.at:%Y-%m-%d %H:%M:%S}",
+            record.actor,
+            str(record.fence),
+            str(record.step or ""),
+            record.action,
+            "" if record.duration_ms is None else str(record.duration_ms),
+            Text(record.message, style=STATUS_STYLES[record.status]),
+        )
+    return table
+
+
+def verdict_json(verdict: Verdict) -> str:
+    """A verdict as a line of JSON."""
+    return documents.to_json({**asdict(verdict), "valid": verdict.valid})
 
 
 @contextmanager

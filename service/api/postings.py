@@ -18,6 +18,7 @@ from service.api import problems
 from service.api.bodies import JsonRoute, Text
 from service.api.dependencies import CurrentActor, CurrentRuntime
 from service.errors import InvalidInput, Problem
+from service.posting.chain import DamageKind
 from service.posting.ledger import Entry, Posting
 from service.posting.step import AnyStep, NewPosting
 
@@ -192,16 +193,25 @@ class AuditPage(BaseModel):
     next_cursor: int | None = Field(description="give it as `after` for the next page")
 
 
-class Verdict(BaseModel):
+class DamageView(BaseModel):
+    """One audit record that is not as it was written."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    seq: int = Field(description="the number that it was written with")
+    kind: DamageKind
+    message: str
+
+
+class VerdictView(BaseModel):
     """Whether an audit chain is whole."""
 
     model_config = ConfigDict(from_attributes=True)
 
     posting_id: UUID
-    records: int
+    records: int = Field(description="how many there are")
     valid: bool
-    broken_at: int | None
-    reason: str | None
+    damages: list[DamageView] = Field(description="every one that is seen, by number")
 
 
 @router.post(
@@ -328,10 +338,9 @@ async def list_posting_audit(
 )
 async def verify_posting_audit(
     posting_id: UUID, runtime: CurrentRuntime, _: CurrentActor
-) -> Verdict:
+) -> VerdictView:
     """Whether a record was changed, removed, reordered or cut off, and which."""
-    await runtime.ledger.get(posting_id)
-    return Verdict.model_validate(await runtime.ledger.verify(posting_id))
+    return VerdictView.model_validate(await runtime.ledger.verify(posting_id))
 
 
 @router.post(

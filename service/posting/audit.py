@@ -2,7 +2,7 @@
 
 A record's hash is SHA-256 over the previous hash and the record's own content as canonical JSON
 (`service.documents.to_json`). The posting row keeps the number and the hash of the last record, so
-a changed, removed, reordered or cut-off record is found by `verify`.
+a changed, removed, reordered or cut-off record is found by `service.posting.chain`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import insert, select
 
 from service import documents
-from service.tables import AuditRow, PostingRow
+from service.tables import AuditRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -178,51 +178,3 @@ async def history(
         .limit(limit)
     )
     return [_record(row) for row in rows]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """Whether a chain is whole; if not, the first record that is wrong and why."""
-
-    posting_id: UUID
-    records: int
-    valid: bool
-    broken_at: int | None = None
-    reason: str | None = None
-
-
-def check_chain(posting_id: UUID, records: Sequence[Record], head: tuple[int, str]) -> Verdict:
-    """Walk the chain from its beginning and compare its end with the posting's head."""
-    previous = GENESIS
-
-    def broken(seq: int, reason: str) -> Verdict:
-        return Verdict(
-            posting_id=posting_id,
-            records=len(records),
-            valid=False,
-            broken_at=seq,
-            reason=reason,
-        )
-
-    for expected, record in enumerate(records, start=1):
-        if record.seq != expected:
-            return broken(expected, f"record {expected} is missing: {record.seq} follows")
-        if record.previous_hash != previous:
-            return broken(expected, f"record {expected} does not follow record {expected - 1}")
-        if record.seal() != record.hash:
-            return broken(expected, f"the content of record {expected} was changed")
-        previous = record.hash
-    if (len(records), previous) != head:
-        return broken(len(records) + 1, f"the chain should end with record {head[0]}")
-    return Verdict(posting_id=posting_id, records=len(records), valid=True)
-
-
-async def verify(connection: AsyncConnection, posting_id: UUID) -> Verdict:
-    """Check the chain of one posting as it is stored."""
-    head = (
-        await connection.execute(
-            select(PostingRow.audit_seq, PostingRow.audit_hash).where(PostingRow.id == posting_id)
-        )
-    ).one()
-    records = await history(connection, posting_id)
-    return check_chain(posting_id, records, (head.audit_seq, head.audit_hash))

@@ -7,6 +7,7 @@ write are stored in its transaction and announced after the commit.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from service import documents
 from service.errors import EclusaError, FenceLost, LivePosting, UnknownName, WrongStatus
-from service.posting import audit
+from service.posting import audit, chain
 from service.posting.step import Actor
 from service.tables import PostingRow, StepRow, WorkerRow
 
@@ -406,10 +407,25 @@ class Ledger:
         async with self._database.transaction() as connection:
             return await audit.history(connection, posting_id, after=after, limit=limit)
 
-    async def verify(self, posting_id: UUID) -> audit.Verdict:
-        """Whether the posting's audit chain is whole."""
+    async def verify(self, posting_id: UUID) -> chain.Verdict:
+        """Whether the posting's audit chain is whole; raises `UnknownName`."""
         async with self._database.transaction() as connection:
-            return await audit.verify(connection, posting_id)
+            # The row first: records that follow it in the meantime would look like added ones.
+            query = select(PostingRow).where(PostingRow.id == posting_id).with_for_update(read=True)
+            row = (await connection.execute(query)).one_or_none()
+            if row is None:
+                raise UnknownName("posting", str(posting_id))
+            records = await audit.history(connection, posting_id)
+        head = chain.Head(seq=row.audit_seq, hash=row.audit_hash, status=row.status)
+        return await asyncio.to_thread(chain.check, posting_id, records, head)
+
+    async def ids(self, after: UUID | None, limit: int) -> list[UUID]:
+        """The ids of postings above `after`, in their own order: a way through all of them."""
+        query = select(PostingRow.id).order_by(PostingRow.id).limit(limit)
+        if after is not None:
+            query = query.where(PostingRow.id > after)
+        async with self._database.transaction() as connection:
+            return list(await connection.scalars(query))
 
     # -- the worker's side -------------------------------------------------------------------
 

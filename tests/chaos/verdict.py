@@ -108,7 +108,7 @@ def _judge_facts(
 def _judge_audit(name: str, history: History, findings: Findings) -> None:
     posting, records = history.posting, history.audit
     if not history.verdict["valid"]:
-        findings.broken_chains.append(f"{name}: {history.verdict['reason']}")
+        findings.broken_chains.append(f"{name}: {history.verdict['damages']}")
     if records[-1]["posting_status"] != posting["status"]:
         findings.untrue.append(f"{name} is {posting['status']}, its audit says otherwise")
     actions = Counter(record["action"] for record in records)

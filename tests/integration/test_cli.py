@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 from service.demo import TIMINGS, configuration
 from service.keys import Keys
@@ -265,3 +267,51 @@ async def test_migrate_says_what_it_did(settings: Settings, tmp_path: Path) -> N
 
     assert code == 0
     assert "->" in output
+
+
+async def test_audit_verify_names_what_was_tampered_with(
+    settings: Settings,
+    odoo: Simulator,
+    access: dict[str, str],
+    database: Database,
+    tmp_path: Path,
+) -> None:
+    """All chains are whole at first; then the changed record is named, and the command fails."""
+    _, path = arrive(odoo, tmp_path)
+    _, output, _ = await run(settings, tmp_path, "post", "--xml", path, "--due", DUE, **access)
+    posting_id = output.splitlines()[-1].split()[0]
+
+    whole, before, _ = await run(settings, tmp_path, "audit", "verify")
+    async with database.transaction() as connection:
+        await connection.execute(text("UPDATE audit_record SET actor = 'nobody' WHERE seq = 5"))
+    broken, after, _ = await run(settings, tmp_path, "audit", "verify", posting_id)
+    as_json, line, _ = await run(settings, tmp_path, "audit", "verify", "--json")
+
+    assert (whole, broken, as_json) == (0, 1, 1)
+    assert "1 postings," in before
+    assert "all chains are whole" in before
+    assert f"{posting_id}  changed  record 5" in after
+    verdict = json.loads(line)
+    assert (verdict["posting_id"], verdict["valid"]) == (posting_id, False)
+    assert verdict["damages"][0]["seq"] == 5
+
+
+async def test_audit_show_tells_who_did_what(
+    settings: Settings, odoo: Simulator, access: dict[str, str], tmp_path: Path
+) -> None:
+    """A row for each record; as JSON with every field; an unknown posting is refused."""
+    _, path = arrive(odoo, tmp_path)
+    _, output, _ = await run(settings, tmp_path, "post", "--xml", path, "--due", DUE, **access)
+    posting_id = output.splitlines()[-1].split()[0]
+
+    code, table, _ = await run(settings, tmp_path, "audit", "show", posting_id)
+    _, lines, _ = await run(settings, tmp_path, "audit", "show", posting_id, "--json")
+    missing, _, complaint = await run(settings, tmp_path, "audit", "show", str(uuid4()))
+
+    assert (code, missing) == (0, 2)
+    assert "accepted" in table
+    assert "claimed by" in table
+    records = [json.loads(line) for line in lines.splitlines()]
+    assert [record["seq"] for record in records] == list(range(1, len(records) + 1))
+    assert (records[0]["actor"], records[-1]["action"]) == ("cli", "complete")
+    assert "there is no posting" in complaint

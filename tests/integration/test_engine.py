@@ -12,7 +12,6 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import BaseModel
 from redis.asyncio import Redis
-from sqlalchemy import text
 
 from service import jobs, workers
 from service.database import forbid_open_transaction
@@ -1063,27 +1062,3 @@ async def test_a_network_call_inside_a_transaction_raises(database: Database) ->
             await asyncio.create_task(child())
 
     forbid_open_transaction()
-
-
-async def test_a_changed_audit_record_is_found(bench: Bench, database: Database) -> None:
-    """The chain names the first record that is not as it was written."""
-    posting_id = await bench.accept()
-    await bench.engine.run(posting_id)
-    async with database.transaction() as connection:
-        await connection.execute(text("UPDATE audit_record SET message = 'x' WHERE seq = 5"))
-
-    verdict = await bench.ledger.verify(posting_id)
-
-    assert (verdict.valid, verdict.broken_at) == (False, 5)
-
-
-async def test_cut_off_audit_records_are_found(bench: Bench, database: Database) -> None:
-    """The posting knows where its chain ends."""
-    posting_id = await bench.accept()
-    await bench.engine.run(posting_id)
-    async with database.transaction() as connection:
-        await connection.execute(text("DELETE FROM audit_record WHERE seq > 9"))
-
-    verdict = await bench.ledger.verify(posting_id)
-
-    assert (verdict.valid, verdict.broken_at) == (False, 10)
