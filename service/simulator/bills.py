@@ -315,15 +315,13 @@ class AccountMove(Model):
             balance(self.record(record_id))
 
     def on_unlinking(self, record_id: int) -> None:
-        """Refuse to delete what is posted; take the lines along."""
+        """Refuse to delete what is posted; leave its orders."""
         bill = self.record(record_id)
         if bill["state"] == "posted":
             raise errors.UserError(
                 "You can't delete a posted journal item. Don’t play games with your accounting "
                 "records; reset the journal entry to draft before deleting it."
             )
-        for line in bill.many("line_ids"):
-            self.env.database.delete(line.model.model, line.id)
         self._leave_orders(record_id)
 
     def _leave_orders(self, record_id: int) -> None:
@@ -415,7 +413,9 @@ class AccountMoveLine(Model):
     company_rule = True
     groups = accounting_groups()
     own_fields: ClassVar[dict[str, fields.Field]] = {
-        "move_id": fields.many2one("account.move", "Journal Entry", required=True),
+        "move_id": fields.many2one(
+            "account.move", "Journal Entry", required=True, ondelete="cascade"
+        ),
         "move_name": fields.char("Number", compute=lambda line: of_move(line, "name")),
         "parent_state": fields.selection(
             "Status",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from service.simulator import fields
 from service.simulator.orm import Model
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.simulator.orm import Environment, Record
 
 OPERATION_MODEL = "l10n_br_ciel_it_account.operacao"
@@ -24,6 +26,112 @@ class UnitOfMeasure(Model):
     }
 
 
+def _path_of(category: Record) -> str:
+    parent = category.one("parent_id")
+    return f"{_path_of(parent)} / {category['name']}" if parent else str(category["name"])
+
+
+class Category(Model):
+    """Categories of products, in a tree."""
+
+    model = "product.category"
+    title = "Product Category"
+    order = "complete_name"
+    name_field = "complete_name"
+    own_fields: ClassVar[dict[str, fields.Field]] = {
+        "name": fields.char("Name", required=True),
+        "complete_name": fields.char("Complete Name", compute=_path_of),
+        "parent_id": fields.many2one("product.category", "Parent Category", ondelete="cascade"),
+        "child_id": fields.one2many("product.category", "parent_id", "Child Categories"),
+    }
+
+
+def _product_fields() -> dict[str, fields.Field]:
+    """Return what a product shares with its template."""
+    kinds = (
+        ("consu", "Consumable"),
+        ("service", "Service"),
+        ("product", "Storable Product"),
+    )
+    return {
+        "name": fields.char("Name", required=True),
+        "default_code": fields.char("Internal Reference", indexed=True),
+        "barcode": fields.char("Barcode"),
+        "purchase_ok": fields.boolean("Can be Purchased", default=True),
+        "sale_ok": fields.boolean("Can be Sold", default=True),
+        "type": fields.selection("Product Type", *kinds, default="consu"),
+        "detailed_type": fields.selection(
+            "Product Type", *kinds, default="consu", versions=frozenset({17})
+        ),
+        "is_storable": fields.boolean("Track Inventory", versions=frozenset({19})),
+        "purchase_method": fields.selection(
+            "Control Policy",
+            ("purchase", "On ordered quantities"),
+            ("receive", "On received quantities"),
+            default="receive",
+        ),
+        "list_price": fields.floating("Sales Price", default=0.0),
+        "standard_price": fields.floating("Cost", default=0.0),
+        "weight": fields.floating("Weight", default=0.0),
+        "uom_id": fields.many2one(
+            "uom.uom", "Unit of Measure", default=lambda env: env.seed.uom_id
+        ),
+        "uom_po_id": fields.many2one(
+            "uom.uom",
+            "Purchase Unit of Measure",
+            default=lambda env: env.seed.uom_id,
+            versions=frozenset({17}),
+        ),
+        "categ_id": fields.many2one(
+            "product.category", "Product Category", default=lambda env: env.seed.category_id
+        ),
+        "company_id": fields.many2one("res.company", "Company"),
+    }
+
+
+SHARED = frozenset(_product_fields())
+
+
+def _labelled(product: Record) -> str:
+    code = product["default_code"]
+    return f"[{code}] {product['name']}" if code else str(product["name"])
+
+
+class Template(Model):
+    """What the variants of a product have in common; here each template has one variant.
+
+    A change of the template shows in the variant, whose own stamp it leaves alone.
+    """
+
+    model = "product.template"
+    title = "Product"
+    order = "name"
+    own_fields: ClassVar[dict[str, fields.Field]] = {
+        **_product_fields(),
+        "active": fields.boolean("Active", default=True),
+        "product_variant_ids": fields.one2many("product.product", "product_tmpl_id", "Products"),
+    }
+
+    def display(self, record_id: int) -> str:
+        """Return `[code] name`."""
+        return _labelled(self.record(record_id))
+
+    def on_created(self, record_id: int) -> None:
+        """Make the variant."""
+        row = self.table.rows[record_id]
+        values = {name: row[name] for name in SHARED if name in row}
+        self.env["product.product"].insert({**values, "product_tmpl_id": record_id})
+
+    def on_written(self, record_id: int, values: Mapping[str, Any]) -> None:
+        """Let the variants show the change; archive them along."""
+        row, variants = self.table.rows[record_id], self.env["product.product"]
+        shared = {name: row.get(name) for name in SHARED & set(values)}
+        for variant_id in variants.table.referring("product_tmpl_id", record_id):
+            variants.store_quietly(variant_id, shared)
+            if "active" in values:
+                variants.store(variant_id, {"active": row["active"]})
+
+
 class Product(Model):
     """Products and services."""
 
@@ -31,44 +139,52 @@ class Product(Model):
     title = "Product Variant"
     order = "default_code, name"
     own_fields: ClassVar[dict[str, fields.Field]] = {
-        "name": fields.char("Name", required=True),
-        "default_code": fields.char("Internal Reference", indexed=True),
+        **_product_fields(),
         "active": fields.boolean("Active", default=True),
-        "purchase_ok": fields.boolean("Can be Purchased", default=True),
-        "type": fields.selection(
-            "Product Type",
-            ("consu", "Consumable"),
-            ("service", "Service"),
-            ("product", "Storable Product"),
-            default="consu",
+        "lst_price": fields.floating("Sales Price", compute=lambda one: one["list_price"]),
+        "product_tmpl_id": fields.many2one(
+            "product.template", "Product Template", ondelete="cascade"
         ),
-        "purchase_method": fields.selection(
-            "Control Policy",
-            ("purchase", "On ordered quantities"),
-            ("receive", "On received quantities"),
-            default="receive",
-        ),
-        "standard_price": fields.floating("Cost", default=0.0),
-        "uom_id": fields.many2one(
-            "uom.uom", "Unit of Measure", default=lambda env: env.seed.uom_id
-        ),
-        "company_id": fields.many2one("res.company", "Company"),
         "seller_ids": fields.one2many("product.supplierinfo", "product_id", "Vendors"),
-        "detailed_type": fields.selection(
-            "Product Type",
-            ("consu", "Consumable"),
-            ("service", "Service"),
-            ("product", "Storable Product"),
-            versions=frozenset({17}),
-        ),
-        "is_storable": fields.boolean("Track Inventory", versions=frozenset({19})),
     }
 
     def display(self, record_id: int) -> str:
         """Return `[code] name`."""
-        product = self.record(record_id)
-        code = product["default_code"]
-        return f"[{code}] {product['name']}" if code else str(product["name"])
+        return _labelled(self.record(record_id))
+
+    def insert(self, values: Mapping[str, Any], record_id: int | None = None) -> int:
+        """Insert a variant, with a template of its own when none is named."""
+        if values.get("product_tmpl_id"):
+            return super().insert(values, record_id)
+        shared = {name: value for name, value in values.items() if name in SHARED}
+        template_id = self.env["product.template"].insert(shared)
+        return super().insert({**values, "product_tmpl_id": template_id}, record_id)
+
+    def on_written(self, record_id: int, values: Mapping[str, Any]) -> None:
+        """Write to the template what it shares."""
+        row = self.table.rows[record_id]
+        shared = {name: row.get(name) for name in SHARED & set(values)}
+        if shared:
+            self.env["product.template"].store(row["product_tmpl_id"], shared)
+
+
+class Tax(Model):
+    """Taxes by name only: nothing is computed from them."""
+
+    model = "account.tax"
+    title = "Tax"
+    order = "sequence, id"
+    company_rule = True
+    own_fields: ClassVar[dict[str, fields.Field]] = {
+        "name": fields.char("Tax Name", required=True),
+        "sequence": fields.integer("Sequence", default=1),
+        "amount": fields.floating("Amount", default=0.0),
+        "type_tax_use": fields.selection(
+            "Tax Type", ("sale", "Sales"), ("purchase", "Purchases"), ("none", "None")
+        ),
+        "active": fields.boolean("Active", default=True),
+        "company_id": fields.many2one("res.company", "Company"),
+    }
 
 
 class VendorPrice(Model):
@@ -218,7 +334,10 @@ def vendor_prices(product: Record, partner_id: int) -> list[Record]:
 
 MODELS: tuple[type[Model], ...] = (
     UnitOfMeasure,
+    Category,
+    Template,
     Product,
+    Tax,
     VendorPrice,
     Team,
     PaymentProvider,

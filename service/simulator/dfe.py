@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from service.simulator import catalog, errors, fields
+from service.simulator import attachments, catalog, errors, fields
 from service.simulator.orm import Model, Record, record_method
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 DFE = "l10n_br_ciel_it_account.dfe"
 LINE = f"{DFE}.line"
@@ -34,6 +34,7 @@ class FiscalDocument(Model):
     """Electronic documents received from the tax authority."""
 
     model = DFE
+    varied = "nfe_infnfe_infadic_infcpl"
     title = "Fiscal Document"
     order = "id desc"
     company_rule = True
@@ -57,6 +58,8 @@ class FiscalDocument(Model):
             ("servico", "Service"),
             ("devolucao", "Return"),
             ("transf-filial", "Transfer"),
+            ("industrializacao", "Industrialisation"),
+            ("serv-industrializacao", "Industrialisation Service"),
         ),
         "payment_reference": fields.char("Payment Reference"),
         "purchase_id": fields.many2one("purchase.order", "Purchase Order", copied=False),
@@ -92,6 +95,23 @@ class FiscalDocument(Model):
         "l10n_br_pdf_dfe_fname": fields.char("PDF Name"),
     }
 
+    def insert(self, values: Mapping[str, Any], record_id: int | None = None) -> int:
+        """Insert a document; its files are attachments too."""
+        new_id = super().insert(values, record_id)
+        attachments.keep(self, new_id, values)
+        return new_id
+
+    def store(self, record_id: int, values: Mapping[str, Any]) -> None:
+        """Write a document; its files are attachments too."""
+        super().store(record_id, values)
+        attachments.keep(self, record_id, values)
+
+    def remove(self, ids: Iterable[int]) -> None:
+        """Delete documents with their files."""
+        gone = list(ids)
+        attachments.forget(self, gone)
+        super().remove(gone)
+
     @record_method
     def action_gerar_po_dfe(self, ids: list[int]) -> None:
         """Generate an order of each document, whether or not one exists already."""
@@ -118,7 +138,7 @@ class FiscalDocumentLine(Model):
     order = "id"
     name_field = "det_prod_xprod"
     own_fields: ClassVar[dict[str, fields.Field]] = {
-        "dfe_id": fields.many2one(DFE, "Fiscal Document", required=True),
+        "dfe_id": fields.many2one(DFE, "Fiscal Document", required=True, ondelete="cascade"),
         "company_id": fields.many2one("res.company", "Company"),
         "det_prod_xprod": fields.char("Description"),
         "det_prod_qcom": fields.floating("Quantity of the Document"),
@@ -142,7 +162,7 @@ class Instalment(Model):
     order = "id"
     name_field = "cobr_dup_ndup"
     own_fields: ClassVar[dict[str, fields.Field]] = {
-        "dfe_id": fields.many2one(DFE, "Fiscal Document", required=True),
+        "dfe_id": fields.many2one(DFE, "Fiscal Document", required=True, ondelete="cascade"),
         "company_id": fields.many2one("res.company", "Company"),
         "cobr_dup_ndup": fields.char("Number"),
         "cobr_dup_dvenc": fields.day("Due Date"),
@@ -162,7 +182,7 @@ class Reference(Model):
     order = "id"
     name_field = "infdoc_infnfe_chave"
     own_fields: ClassVar[dict[str, fields.Field]] = {
-        "dfe_id": fields.many2one(DFE, "Fiscal Document", required=True),
+        "dfe_id": fields.many2one(DFE, "Fiscal Document", required=True, ondelete="cascade"),
         "infdoc_infnfe_chave": fields.char("Access Key"),
     }
 

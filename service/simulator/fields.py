@@ -31,6 +31,7 @@ FieldType = Literal[
     "selection",
     "text",
 ]
+OnDelete = Literal["cascade", "restrict", "set null"]
 Selection = tuple[tuple[str, str], ...]
 
 DATE_FORMAT = "%Y-%m-%d"
@@ -48,8 +49,9 @@ class Field:
     """One field of a model.
 
     A field with `compute` is not kept in the table; `searchable` says whether a domain may use it.
-    A `one2many` names the `inverse` many2one of its relation. `default` is a value, or a function
-    of the environment.
+    A `one2many` names the `inverse` many2one of its relation. `ondelete` says what becomes of a
+    record whose many2one refers to a deleted one. `default` is a value, or a function of the
+    environment.
     """
 
     type: FieldType
@@ -61,6 +63,7 @@ class Field:
     searchable: bool = True
     copied: bool = True
     indexed: bool = False
+    ondelete: OnDelete | None = None
     selection: Selection = ()
     compute: Callable[[Record], Any] | None = None
     default: Any = None
@@ -70,6 +73,11 @@ class Field:
     def stored(self) -> bool:
         """Whether the table keeps a value of it."""
         return self.compute is None and self.type != "one2many"
+
+    @property
+    def on_deletion(self) -> OnDelete:
+        """What becomes of the record: a required many2one holds what it refers to."""
+        return self.ondelete or ("restrict" if self.required else "set null")
 
     def default_value(self, env: Environment) -> Any:
         """Return the value a new record gets, already in its stored form."""
@@ -88,6 +96,11 @@ def char(label: str = "", **options: Any) -> Field:
 def text(label: str = "", **options: Any) -> Field:
     """Return several lines of text."""
     return Field(type="text", label=label, **options)
+
+
+def html(label: str = "", **options: Any) -> Field:
+    """Return a formatted text."""
+    return Field(type="html", label=label, **options)
 
 
 def binary(label: str = "", **options: Any) -> Field:

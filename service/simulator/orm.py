@@ -146,12 +146,16 @@ def _base_fields() -> dict[str, fields.Field]:
 
 
 class Model:
-    """A model bound to an environment. Subclasses declare `model`, `title` and `own_fields`."""
+    """A model bound to an environment. Subclasses declare `model`, `title` and `own_fields`.
+
+    `varied` is the field that changes when somebody just wants a change.
+    """
 
     model: ClassVar[str]
     title: ClassVar[str]
     own_fields: ClassVar[dict[str, fields.Field]]
     order: ClassVar[str] = "id"
+    varied: ClassVar[str] = "name"
     name_field: ClassVar[str] = "name"
     parent_field: ClassVar[str] = "parent_id"
     company_rule: ClassVar[bool] = False
@@ -234,6 +238,11 @@ class Model:
         """Write stored values and the time and user of the transaction."""
         row = {**self.table.rows[record_id], **values}
         row["write_date"], row["write_uid"] = self.env.now, self.env.user_id
+        self.env.database.put(self.model, record_id, row)
+
+    def store_quietly(self, record_id: int, values: Mapping[str, Any]) -> None:
+        """Write stored values as the database itself does, which leaves no stamp."""
+        row = {**self.table.rows[record_id], **values}
         self.env.database.put(self.model, record_id, row)
 
     def insert(self, values: Mapping[str, Any], record_id: int | None = None) -> int:
@@ -442,8 +451,7 @@ class Model:
         self.check_rules(ids, "unlink")
         for record_id in ids:
             self.on_unlinking(record_id)
-            self._refuse_if_needed_elsewhere(record_id)
-            self.env.database.delete(self.model, record_id)
+        self.remove(ids)
         return True
 
     @record_method
@@ -678,13 +686,31 @@ class Model:
             linked.require(present)
         self.store(record_id, {name: present})
 
-    def _refuse_if_needed_elsewhere(self, record_id: int) -> None:
-        for model in self.env.registry.values():
-            for name, definition in model.schema.items():
-                if definition.relation == self.model and definition.required and definition.stored:
-                    other = model(self.env)
-                    if other.table.referring(name, record_id):
-                        raise other._foreign_key(name)  # noqa: SLF001 - another model, same class
+    def remove(self, ids: Iterable[int]) -> None:
+        """Delete rows, and do to the rows that refer to them what the database does."""
+        gone = list(dict.fromkeys(ids))
+        for other, name, definition in self._referring_fields():
+            holders = {one for record_id in gone for one in other.table.referring(name, record_id)}
+            if not holders:
+                continue
+            match definition.on_deletion:
+                case "restrict":
+                    raise other._foreign_key(name)  # noqa: SLF001 - another model, same class
+                case "cascade":
+                    other.remove(sorted(holders))
+                case "set null":
+                    for one in holders:
+                        other.store_quietly(one, {name: None})
+        for record_id in gone:
+            self.env.database.delete(self.model, record_id)
+
+    def _referring_fields(self) -> list[tuple[Model, str, fields.Field]]:
+        return [
+            (model(self.env), name, definition)
+            for model in self.env.registry.values()
+            for name, definition in model.schema.items()
+            if definition.relation == self.model and definition.indexed and definition.stored
+        ]
 
     def _copy_one(self, record_id: int, default: Mapping[str, Any]) -> int:
         row = self.table.rows[record_id]

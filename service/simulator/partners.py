@@ -149,6 +149,9 @@ class Partner(Model):
         ),
         "l10n_br_endereco_bairro": fields.char("District"),
         "l10n_br_endereco_numero": fields.char("Number"),
+        "agendamento": fields.selection("Delivery by Appointment", ("sim", "Yes"), ("nao", "No")),
+        "x_studio_desconto_contratual": fields.boolean("Contractual Discount"),
+        "x_studio_desconto": fields.floating("Discount (%)"),
         "l10n_br_regime_tributario": fields.selection(
             "Tax Regime", ("1", "Simples Nacional"), ("3", "Regime Normal")
         ),

@@ -214,12 +214,13 @@ class PurchaseOrder(Model):
     """Purchase orders."""
 
     model = "purchase.order"
+    varied = "partner_ref"
     title = "Purchase Order"
     order = "priority desc, id desc"
     company_rule = True
     groups = purchase_groups()
     own_fields: ClassVar[dict[str, fields.Field]] = {
-        "name": fields.char("Order Reference", copied=False),
+        "name": fields.char("Order Reference", indexed=True, copied=False),
         "priority": fields.selection("Priority", ("0", "Normal"), ("1", "Urgent"), default="0"),
         "state": fields.selection("Status", *STATES, default="draft", readonly=True, copied=False),
         "partner_id": fields.many2one("res.partner", "Vendor", required=True),
@@ -244,6 +245,8 @@ class PurchaseOrder(Model):
         "dfe_id": fields.many2one("l10n_br_ciel_it_account.dfe", "Fiscal Document"),
         "l10n_br_operacao_id": fields.many2one(catalog.OPERATION_MODEL, "Fiscal Operation"),
         "l10n_br_tipo_pedido": fields.char("Order Type"),
+        "notes": fields.html("Terms and Conditions", versions=frozenset({17})),
+        "note": fields.html("Terms and Conditions", versions=frozenset({19})),
         "order_line": fields.one2many("purchase.order.line", "order_id", "Order Lines"),
         "invoice_ids": fields.many2many("account.move", "Bills", readonly=True, copied=False),
         "invoice_count": fields.integer(
@@ -280,12 +283,10 @@ class PurchaseOrder(Model):
                 reprice(line)
 
     def on_unlinking(self, record_id: int) -> None:
-        """Refuse to delete an order that is not cancelled; take its lines along."""
+        """Refuse to delete an order that is not cancelled."""
         order = self.record(record_id)
         if order["state"] != "cancel":
             raise errors.UserError("In order to delete a purchase order, you must cancel it first.")
-        for line in order.many("order_line"):
-            self.env.database.delete(line.model.model, line.id)
 
     @record_method
     def button_confirm(self, ids: list[int]) -> bool:
@@ -379,15 +380,18 @@ class PurchaseOrderLine(Model):
     """Lines of purchase orders."""
 
     model = "purchase.order.line"
+    varied = "product_qty"
     title = "Purchase Order Line"
     order = "order_id, sequence, id"
     company_rule = False
     groups = purchase_groups()
     own_fields: ClassVar[dict[str, fields.Field]] = {
-        "order_id": fields.many2one("purchase.order", "Order Reference", required=True),
+        "order_id": fields.many2one(
+            "purchase.order", "Order Reference", required=True, ondelete="cascade"
+        ),
         "sequence": fields.integer("Sequence", default=10),
         "name": fields.text("Description"),
-        "product_id": fields.many2one("product.product", "Product"),
+        "product_id": fields.many2one("product.product", "Product", ondelete="restrict"),
         "product_qty": fields.floating("Quantity", default=1.0),
         "product_uom": fields.many2one("uom.uom", "Unit of Measure", versions=frozenset({17})),
         "product_uom_id": fields.many2one("uom.uom", "Unit", versions=frozenset({19})),
@@ -400,6 +404,11 @@ class PurchaseOrderLine(Model):
         "qty_to_invoice": fields.floating("To Invoice Quantity", compute=quantity_to_bill),
         "invoice_lines": fields.one2many("account.move.line", "purchase_line_id", "Bill Lines"),
         "l10n_br_operacao_id": fields.many2one(catalog.OPERATION_MODEL, "Fiscal Operation"),
+        "taxes_id": fields.many2many("account.tax", "Taxes", versions=frozenset({17})),
+        "tax_ids": fields.many2many("account.tax", "Taxes", versions=frozenset({19})),
+        "l10n_br_icms_valor": fields.monetary("ICMS", default=0.0),
+        "l10n_br_pis_valor": fields.monetary("PIS", default=0.0),
+        "l10n_br_cofins_valor": fields.monetary("COFINS", default=0.0),
         "company_id": fields.many2one(
             "res.company", "Company", compute=lambda line: of_order(line, "company_id")
         ),

@@ -17,6 +17,14 @@ API_USER = 2
 OBSERVER = 8
 BRL = 5
 HOME_STATE = "SP"
+REDISPATCH = 16
+INCOTERMS = {
+    3: ("FOB", "Free on Board"),
+    6: ("CIF", "Cost and Freight"),
+    REDISPATCH: ("RED", "Redispatch"),
+}
+TAGS = ("Urgent", "Pallet", "Appointment", "Export")
+PAYMENT_TERMS = ("30 Days", "Immediate", "28/35/42 Days")
 
 CITIES = {
     "SP": City(
@@ -111,6 +119,8 @@ class Seed:
     product_id: int
     product_uom_id: int
     uom_id: int
+    category_id: int
+    redispatch_incoterm_id: int
     currency_id: int
     state_ids: Mapping[str, int]
     api_user_id: int
@@ -206,6 +216,8 @@ def default_seed() -> Seed:
         product_id=29993,
         product_uom_id=1,
         uom_id=1,
+        category_id=1,
+        redispatch_incoterm_id=REDISPATCH,
         currency_id=BRL,
         state_ids=STATE_IDS,
         api_user_id=API_USER,
@@ -221,6 +233,7 @@ def plant(env: Environment, *, login: str, password: str, observer: tuple[str, s
     for carrier in env.seed.carriers:
         _plant_carrier(env, carrier)
     _plant_catalog(env)
+    _plant_sales(env)
     _plant_users(env, (login, password), observer)
 
 
@@ -342,16 +355,33 @@ def _plant_catalog(env: Environment) -> None:
     insert("uom.uom", seed.uom_id, name="Units")
     insert("crm.team", seed.team_id, name="Freight Purchases")
     insert("payment.provider", seed.payment_provider_id, name="Bank Transfer", code="transfer")
-    insert("account.payment.term", 1, name="30 Days")
+    insert("product.category", seed.category_id, name="All")
+    for number, name in enumerate(PAYMENT_TERMS, start=1):
+        insert("account.payment.term", number, name=name)
     insert(
         "product.product",
         seed.product_id,
         name="Freight Service",
         default_code="800000025",
         type="service",
+        detailed_type="service",
         purchase_method="purchase",
         uom_id=seed.uom_id,
     )
+
+
+def _plant_sales(env: Environment) -> None:
+    insert = _inserter(env)
+    for number, name in enumerate(TAGS, start=1):
+        insert("crm.tag", number, name=name, color=number)
+    for incoterm_id, (code, name) in INCOTERMS.items():
+        insert("account.incoterms", incoterm_id, code=code, name=name)
+    for carrier in env.seed.carriers:
+        env["delivery.carrier"].insert(
+            {"name": carrier.name.title(), "l10n_br_partner_id": carrier.partner_id}
+        )
+    for kind in ("sale", "purchase"):
+        env["account.tax"].insert({"name": "ICMS 12%", "amount": 12.0, "type_tax_use": kind})
 
 
 def _plant_users(env: Environment, api: tuple[str, str], observer: tuple[str, str]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.simulator import (
     arrivals,
+    attachments,
     bills,
     catalog,
     dfe,
@@ -19,6 +20,7 @@ from service.simulator import (
     orm,
     partners,
     purchase,
+    sales,
     seed,
 )
 from service.simulator.database import Database
@@ -47,7 +49,15 @@ TO_DOCUMENT = {
 
 def registry() -> dict[str, type[Model]]:
     """Return all models by name."""
-    groups = (partners.MODELS, catalog.MODELS, purchase.MODELS, bills.MODELS, dfe.MODELS)
+    groups = (
+        partners.MODELS,
+        catalog.MODELS,
+        purchase.MODELS,
+        sales.MODELS,
+        bills.MODELS,
+        dfe.MODELS,
+        attachments.MODELS,
+    )
     return {model.model: model for group in groups for model in group}
 
 

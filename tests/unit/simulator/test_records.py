@@ -25,12 +25,17 @@ def recorded_fields(version: int) -> dict[str, dict[str, dict[str, Any]]]:
     return recorded
 
 
-# Fields of the Brazilian localisation, which the recorded community servers do not have.
+# Fields of modules that the recorded servers do not have: the localisation, delivery, stock.
 LOCALISATION = frozenset(
     {
+        "agendamento",
+        "carrier_id",
         "dfe_id",
         "is_current_approver",
         "payment_provider_id",
+        "picking_note",
+        "qty_cancelado",
+        "qty_saldo",
         "team_id",
     }
 )
@@ -38,7 +43,7 @@ LOCALISATION = frozenset(
 
 def is_localisation(name: str) -> bool:
     """Whether a field comes from the localisation."""
-    return name.startswith("l10n_br_") or name in LOCALISATION
+    return name.startswith(("l10n_br_", "x_studio_")) or name in LOCALISATION
 
 
 @pytest.mark.parametrize("version", [17, 19])
