@@ -48,15 +48,23 @@ _WITHOUT_BELL = text(f"""
 """)  # noqa: S608  constants only
 
 
-async def enqueue_posting(
-    connection: AsyncConnection, posting_id: UUID, *, after: timedelta | None = None
+async def enqueue_postings(
+    connection: AsyncConnection, *posting_ids: UUID, after: timedelta | None = None
 ) -> None:
-    """Enqueue a posting in the caller's transaction: it is queued if and when that commits.
+    """Enqueue postings in the caller's transaction: they are queued if and when that commits.
 
     The transaction must have begun, that is, a statement was executed in it.
     """
+    if not posting_ids:
+        return
     queries = Queries(AsyncpgDriver(await driver_connection(connection)))
-    await queries.enqueue(POSTING, str(posting_id).encode(), execute_after=after)
+    count = len(posting_ids)
+    await queries.enqueue(
+        [POSTING] * count,
+        [str(posting_id).encode() for posting_id in posting_ids],
+        [0] * count,
+        [after] * count,
+    )
 
 
 async def recover_silent(connection: AsyncConnection, silence: timedelta) -> list[UUID]:
@@ -78,6 +86,5 @@ async def _recover(connection: AsyncConnection, query: TextClause) -> list[UUID]
         return []
     bound = query.bindparams(entrypoint=POSTING, limit=RECOVER_LIMIT)
     found = list(await connection.scalars(bound))
-    for posting_id in found:
-        await enqueue_posting(connection, posting_id)
+    await enqueue_postings(connection, *found)
     return found

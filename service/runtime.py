@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from service.connections import Connections
     from service.events import Event
     from service.posting import audit
+    from service.posting.batch import BatchEvent
     from service.posting.step import AnyDefinition
     from service.settings import Settings
 
@@ -72,15 +73,16 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         stack.push_async_callback(redis.aclose)
 
         async def history(job_id: UUID, after: int) -> list[Event]:
-            posting = await ledger.get(job_id)
-            records = await ledger.history(job_id, after=after)
-            return [progress.event(record, posting.total_steps) for record in records]
+            return await progress.history(ledger, await ledger.job(job_id), after)
 
         async def announce(record: audit.Record, total_steps: int) -> None:
             await events.publish(progress.event(record, total_steps))
 
+        async def announce_batch(event: BatchEvent) -> None:
+            await events.publish(progress.batch_event(event))
+
         events = Events(redis, ttl=settings.event_ttl, history=history)
-        ledger = Ledger(database, jobs.enqueue_posting, announce)
+        ledger = Ledger(database, jobs.enqueue_postings, announce, announce_batch)
         yield Runtime(
             settings=settings,
             definitions=definitions,

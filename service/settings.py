@@ -30,7 +30,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8600, ge=0, le=65535)
-    max_body_bytes: int = Field(default=4 * 1024 * 1024, gt=0)
+    max_body_bytes: int = Field(default=16 * 1024 * 1024, gt=0)
     drain_seconds: float = Field(
         default=20.0, ge=0, description="how long open requests may take when the process stops"
     )

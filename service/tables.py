@@ -42,6 +42,7 @@ POSTING_STATUSES = (
 )
 STEP_STATES = ("started", "unknown", "done", "found", "skipped", "failed", "undone")
 INTENTS = ("post", "compensate")
+BATCH_ANSWERS = ("accepted", "live", "completed", "invalid")
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:
@@ -58,6 +59,7 @@ class Base(DeclarativeBase):
         dt.datetime: DateTime(timezone=True),
         dict[str, Any]: JSONB(none_as_null=True),
         list[str]: JSONB(none_as_null=True),
+        list[dict[str, Any]]: JSONB(none_as_null=True),
     }
 
 
@@ -198,6 +200,72 @@ class AuditRow(Base):
     ip: Mapped[str | None]
     previous_hash: Mapped[str]
     hash: Mapped[str]
+
+
+class BatchRow(Base):
+    """Documents that were accepted together: `over` of the `total` items are, `completed` are well.
+
+    `seq` is the number of its last event; whoever raises it holds the row's lock.
+    """
+
+    __tablename__ = "batch"
+    __table_args__ = (
+        CheckConstraint(
+            '0 <= completed AND completed <= "over" AND "over" <= total', name="counts"
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    reference: Mapped[str | None]
+    actor: Mapped[str]
+    ip: Mapped[str | None]
+    total: Mapped[int]
+    over: Mapped[int]
+    completed: Mapped[int]
+    seq: Mapped[int]
+    created_at: Mapped[dt.datetime]
+    updated_at: Mapped[dt.datetime]
+
+
+class BatchItemRow(Base):
+    """One item of a batch, in the caller's order, and the posting of its document."""
+
+    __tablename__ = "batch_item"
+    __table_args__ = (
+        CheckConstraint(_one_of("answer", BATCH_ANSWERS), name="answer"),
+        Index("ix_batch_item_posting_id", "posting_id"),
+    )
+
+    batch_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("batch.id", ondelete="RESTRICT"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    posting_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("posting.id", ondelete="RESTRICT")
+    )
+    answer: Mapped[str]
+    reference: Mapped[str | None]
+    problems: Mapped[list[dict[str, Any]]]
+
+
+class BatchEventRow(Base):
+    """One event of a batch: what became of one of its postings, and how far it is with that."""
+
+    __tablename__ = "batch_event"
+
+    batch_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("batch.id", ondelete="RESTRICT"), primary_key=True
+    )
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[dt.datetime]
+    over: Mapped[int]
+    completed: Mapped[int]
+    total: Mapped[int]
+    posting_id: Mapped[uuid.UUID | None]
+    document_key: Mapped[str | None]
+    posting_status: Mapped[str | None]
+    code: Mapped[str | None]
+    message: Mapped[str]
 
 
 class ApiKeyRow(Base):

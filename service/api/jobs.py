@@ -1,42 +1,24 @@
-"""Progress of jobs: asked for, or followed live."""
+"""Progress of jobs, that is of postings and batches: asked for, or followed live."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Response
-from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ARRAY, Uuid, any_, literal, select
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.api import problems
 from service.api.dependencies import CurrentActor, CurrentDraining, CurrentRuntime
 from service.api.stream import EventStream
-from service.events import Heads
 from service.posting import progress
-from service.runtime import Runtime
-from service.tables import PostingRow
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 LARGEST_ID = 2**31 - 1
 FRESH = dt.timedelta(seconds=10)
 """Redis is believed for so long: should it miss an event, its view would stay as it was."""
-
-
-def heads(runtime: Runtime) -> Heads:
-    """How far postings are, asked of the database in one query."""
-
-    async def stored(job_ids: Collection[UUID]) -> Mapping[UUID, int]:
-        array = literal(list(job_ids), ARRAY(Uuid))  # one parameter, however many jobs
-        query = select(PostingRow.id, PostingRow.audit_seq)
-        async with runtime.database.transaction() as connection:
-            rows = await connection.execute(query.where(PostingRow.id == any_(array)))
-        return {row.id: row.audit_seq for row in rows}
-
-    return stored
 
 
 class ProgressView(BaseModel):
@@ -54,21 +36,22 @@ class ProgressView(BaseModel):
 
 
 class EventView(BaseModel):
-    """The `data` of an event."""
+    """The `data` of an event. A batch's steps are its items."""
 
     job_id: UUID
     status: str
-    step: int
-    step_name: str
+    step: int = Field(description="the step it is about; of a batch, how many items are over")
+    step_name: str = Field(description="of a batch, the document key of the posting")
     total_steps: int
     percent: int
-    action: str
+    action: str = Field(description="what was done; of a batch, the posting's new status")
     outcome: str
     attempt: int
     message: str
     code: str | None
     duration_ms: int | None
     timestamp: dt.datetime
+    posting_id: UUID | None = Field(description="the posting that it is about")
 
 
 @router.get(
@@ -84,9 +67,9 @@ async def get_job_progress(job_id: UUID, runtime: CurrentRuntime, _: CurrentActo
         live = ProgressView.model_validate(dict(latest.data))
         if dt.datetime.now(dt.UTC) - live.timestamp < FRESH:
             return live
-    posting = await runtime.ledger.get(job_id)
-    newest = (await runtime.ledger.history(job_id, after=posting.audit_seq - 1))[-1]
-    return ProgressView.model_validate(dict(progress.event(newest, posting.total_steps).data))
+    job = await runtime.ledger.job(job_id)
+    newest = (await progress.history(runtime.ledger, job, progress.head(job) - 1))[-1]
+    return ProgressView.model_validate(dict(newest.data))
 
 
 _EXAMPLE = (
@@ -130,9 +113,9 @@ async def follow_job(
 
     A browser's EventSource reconnects after every end, until it is answered 204.
     """
-    posting = await runtime.ledger.get(job_id)
-    head = posting.audit_seq
-    if last_event_id >= head and posting.status in progress.ENDED:
+    job = await runtime.ledger.job(job_id)
+    head = progress.head(job)
+    if last_event_id >= head and progress.ended(job):
         return Response(status_code=204)
     events = runtime.events.follow(job_id, min(last_event_id, head), head=head)
     return EventStream(events, draining)

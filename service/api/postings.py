@@ -24,7 +24,7 @@ from service.posting.step import AnyStep, NewPosting
 
 if TYPE_CHECKING:
     from service.posting import audit
-    from service.posting.step import AnyDefinition, Profile
+    from service.posting.step import Actor, AnyDefinition, Profile
 
 router = APIRouter(prefix="/v1/postings", tags=["postings"], route_class=JsonRoute)
 
@@ -85,6 +85,15 @@ else:
     )
 
 
+REQUEST_SCHEMA: dict[str, Any] = {
+    "oneOf": [
+        {"$ref": f"#/components/schemas/{_request_model(definition).__name__}"}
+        for definition in DEFINITIONS.values()
+    ]
+}
+"""A posting's request in the OpenAPI document, where each item is validated by itself."""
+
+
 def admit(
     definition: AnyDefinition, given: Any, profile: Profile, place: str = "input"
 ) -> BaseModel:
@@ -96,6 +105,23 @@ def admit(
             [Problem(f"{place}.{item.field}", item.message, item.code) for item in error.problems]
         ) from error
     return subject
+
+
+def new_posting(
+    body: PostingRequestBase, definition: AnyDefinition, profile: Profile, actor: Actor
+) -> NewPosting:
+    """What a request asks for, checked; raises `InvalidInput`. An XML takes milliseconds."""
+    subject = admit(definition, body.input, profile)
+    return NewPosting(
+        id=uuid4(),
+        kind=body.kind,
+        connection=body.connection,
+        document_key=definition.document_key(subject),
+        subject=subject,
+        total_steps=len(definition.steps),
+        reference=body.reference,
+        actor=actor,
+    )
 
 
 class StepView(BaseModel):
@@ -237,19 +263,8 @@ async def create_posting(
     """
     definition = DEFINITIONS[body.kind]
     profile = runtime.connections.profile(body.connection, body.kind)
-    subject = await asyncio.to_thread(admit, definition, body.input, profile)
-    posting = await runtime.ledger.accept(
-        NewPosting(
-            id=uuid4(),
-            kind=body.kind,
-            connection=body.connection,
-            document_key=definition.document_key(subject),
-            subject=subject,
-            total_steps=len(definition.steps),
-            reference=body.reference,
-            actor=actor,
-        )
-    )
+    new = await asyncio.to_thread(new_posting, body, definition, profile, actor)
+    posting = await runtime.ledger.accept(new)
     if posting.status == "completed":
         response.status_code = 200
     response.headers["Location"] = f"/v1/postings/{posting.id}"

@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy import exc
 from starlette.exceptions import HTTPException
 
@@ -48,6 +48,9 @@ STATUS: Mapping[type[Exception], int] = {
 }
 """Looked up along the class's own order of bases: the most specific entry counts."""
 
+JOBS = ("posting", "batch")
+"""What is named in the path of a request; any other name stands in a field of its body."""
+
 MOST_FIELDS = 20
 LONGEST_NAME = 200
 
@@ -61,6 +64,9 @@ SENTENCES: Mapping[str, str] = {
     "model_attributes_type": AN_OBJECT,
     "model_type": AN_OBJECT,
     "dict_type": AN_OBJECT,
+    "list_type": "must be a list",
+    "too_short": "must have {min_length} items or more",
+    "too_long": "may have {max_length} items at most",
     "string_type": "must be a text",
     "string_too_short": "must have {min_length} characters or more",
     "string_too_long": "may have {max_length} characters at most",
@@ -157,8 +163,9 @@ def of_error(error: Exception) -> ProblemResponse:
     match error:
         case errors.InvalidInput():
             return _wrong([FieldProblem(**problem.__dict__) for problem in error.problems])
-        case errors.UnknownName() if error.what != "posting":
-            return _unknown("kind" if "kind" in error.what else error.what, str(error))
+        case errors.UnknownName() if error.what not in JOBS:
+            field = unknown_field(error)
+            return _unknown(field.field, field.message)
         case errors.LivePosting() | errors.WrongStatus():
             return response(status, code, str(error), posting_id=error.posting_id)
         case odoo.OdooError():
@@ -168,6 +175,12 @@ def of_error(error: Exception) -> ProblemResponse:
         case _:
             log.error("request_failed", code=code, exc_info=error)
             return response(status, code, _public(status), headers=_retry_after(status))
+
+
+def unknown_field(error: errors.UnknownName) -> errors.Problem:
+    """The field that named what does not exist."""
+    field = "kind" if "kind" in error.what else error.what
+    return errors.Problem(field, str(error), "unknown")
 
 
 _CODES = {500: "internal_error", 503: "unavailable"}
@@ -214,6 +227,13 @@ def _of_kind(problem: Mapping[str, Any]) -> ProblemResponse:
     given = str(context.get("tag", problem["input"]))[:LONGEST_NAME]
     known = str(context.get("expected_tags") or context["expected"]).replace("'", "")
     return _unknown("kind", str(errors.UnknownName("kind", given, [known])))
+
+
+def fields_of(error: ValidationError, given: Any) -> list[FieldProblem]:
+    """What is wrong with one item of a body, by the names of its own fields."""
+    kind = given.get("kind") if isinstance(given, dict) else None
+    problems = ({**problem, "loc": ("body", *problem["loc"])} for problem in error.errors())
+    return [_field(problem, kind) for problem in problems]
 
 
 def _field(problem: Mapping[str, Any], kind: Any) -> FieldProblem:

@@ -156,9 +156,10 @@ def sealed(head: Head, note: Note, posting_status: str, actor: Actor) -> Record:
     return Record(**values)
 
 
-async def append(connection: AsyncConnection, record: Record) -> None:
-    """Store a sealed record, in the transaction of what it records."""
-    await connection.execute(insert(AuditRow).values(**record.__dict__))
+async def append(connection: AsyncConnection, *records: Record) -> None:
+    """Store sealed records, in the transaction of what they record."""
+    if records:
+        await connection.execute(insert(AuditRow), [dict(record.__dict__) for record in records])
 
 
 def _record(row: Row[Any]) -> Record:

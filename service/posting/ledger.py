@@ -12,23 +12,32 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ARRAY, Uuid, any_, func, literal, select, tuple_, union_all, update
 from sqlalchemy.dialects.postgresql import insert
 
 from service import documents
 from service.errors import EclusaError, FenceLost, LivePosting, UnknownName, WrongStatus
-from service.posting import audit, chain
+from service.posting import audit, batch, chain
+from service.posting.batch import Batch, Taken
 from service.posting.step import Actor
-from service.tables import PostingRow, StepRow, WorkerRow
+from service.tables import BatchRow, PostingRow, StepRow, WorkerRow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Collection,
+        Mapping,
+        Sequence,
+    )
     from datetime import datetime, timedelta
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from service.database import Database
+    from service.posting.batch import Answer, BatchEvent, NewBatch, NewItem
     from service.posting.step import AnyStep, Call, NewPosting
 
 QUEUED = ("pending", "running", "waiting")
@@ -46,10 +55,10 @@ class CancelRequested(EclusaError):
 
 
 class Enqueue(Protocol):
-    """Puts a posting's job into the queue, inside the given transaction."""
+    """Puts the jobs of postings into the queue, inside the given transaction."""
 
     async def __call__(
-        self, connection: AsyncConnection, posting_id: UUID, *, after: timedelta | None = None
+        self, connection: AsyncConnection, *posting_ids: UUID, after: timedelta | None = None
     ) -> None:
         """Enqueue, to run at once or after a delay."""
         ...
@@ -116,6 +125,10 @@ class Posting:
     ended_at: datetime | None
 
 
+Job = Posting | Batch
+"""What has progress."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """The right to work on a posting, until somebody else claims it.
@@ -178,9 +191,10 @@ class _Pen:
     status: str
     actor: Actor
     records: list[audit.Record] = field(default_factory=list)
+    batch_events: list[BatchEvent] = field(default_factory=list)
 
     async def write(self, note: audit.Note, change: Change = UNCHANGED) -> audit.Record:
-        self.status = change.status or self.status
+        before, self.status = self.status, change.status or self.status
         record = audit.sealed(self.head, note, self.status, self.actor)
         await audit.append(self.connection, record)
         self.head = replace(self.head, seq=record.seq, hash=record.hash)
@@ -190,6 +204,9 @@ class _Pen:
             .values(audit_seq=record.seq, audit_hash=record.hash, **change.columns(self.head.at))
         )
         self.records.append(record)
+        self.batch_events += await batch.tell(
+            self.connection, self.posting.document_key, before, record
+        )
         return record
 
     async def raise_numbers(self, *, fence: bool = False, run: bool = False) -> None:
@@ -213,10 +230,12 @@ class Ledger:
         database: Database,
         enqueue: Enqueue,
         announce: Callable[[audit.Record, int], Awaitable[None]],
+        announce_batch: Callable[[BatchEvent], Awaitable[None]],
     ) -> None:
         self._database = database
         self._enqueue = enqueue
         self._announce = announce
+        self._announce_batch = announce_batch
 
     # -- the caller's side -------------------------------------------------------------------
 
@@ -226,55 +245,75 @@ class Ledger:
         Raises `LivePosting` when the document has a posting that was not completed or canceled;
         answers the completed one when there is one.
         """
-        records: list[audit.Record] = []
-        posting: Posting | None = None
         async with self._database.transaction() as connection:
-            row = (
-                await connection.execute(
-                    insert(PostingRow)
-                    .values(
-                        id=new.id,
-                        kind=new.kind,
-                        connection=new.connection,
-                        document_key=new.document_key,
-                        reference=new.reference,
-                        status="pending",
-                        subject=new.subject.model_dump(mode="json"),
-                        facts={},
-                        step=0,
-                        total_steps=new.total_steps,
-                        run=1,
-                        fence=0,
-                        intent="post",
-                        actor=new.actor.name,
-                        ip=new.actor.ip,
-                        audit_seq=0,
-                        audit_hash=audit.GENESIS,
-                        created_at=func.clock_timestamp(),
-                        updated_at=func.clock_timestamp(),
-                    )
-                    .on_conflict_do_nothing()
-                    .returning(PostingRow)
-                )
-            ).one_or_none()
-            if row is not None:
-                posting = _posting(row)
-                pen = _pen(connection, posting, posting.created_at, new.actor)
-                await pen.write(audit.Note(action="accept", message="accepted"))
-                await self._enqueue(connection, posting.id)
-                records = pen.records
-        if posting is None:
-            return await self._present(new)
-        await self._tell(records, posting.total_steps)
-        return posting
-
-    async def _present(self, new: NewPosting) -> Posting:
-        posting = await self.of_document(new.connection, new.kind, new.document_key)
-        if posting is None:  # canceled between the two statements
-            return await self.accept(new)
-        if posting.status != "completed":
+            now = await _now(connection)
+            [posting], records = await self._enter(connection, [new], now)
+        await self._tell(records, new.total_steps)
+        if posting.id != new.id and posting.status != "completed":
             raise LivePosting(posting.id, posting.status)
         return posting
+
+    async def accept_batch(self, new: NewBatch) -> Batch:
+        """Write a batch, the postings of its valid items and their jobs in one transaction."""
+        items = [item for item in new.items if item.posting is not None]
+        news = [item.posting for item in items if item.posting is not None]
+        async with self._database.transaction() as connection:
+            now = await _now(connection)
+            postings, records = await self._enter(connection, news, now, hold=True)
+            found = dict(zip((item.position for item in items), postings, strict=True))
+            taken = [_taken(item, found.get(item.position)) for item in new.items]
+            event = await batch.store(connection, new, taken, now)
+            stored = await batch.get(connection, new.id)
+        totals = {one.id: one.total_steps for one in news}
+        for record in records:
+            await self._announce(record, totals[record.posting_id])
+        await self._announce_batch(event)
+        return stored
+
+    async def _enter(
+        self,
+        connection: AsyncConnection,
+        news: Sequence[NewPosting],
+        now: datetime,
+        *,
+        hold: bool = False,
+    ) -> tuple[list[Posting], list[audit.Record]]:
+        """Write those postings whose document has none, with their jobs.
+
+        Answers the posting of each document, and the audit records of those that were written.
+        The order of the documents is that of all callers, so that none waits for another in a
+        circle. With `hold`, the postings that were there cannot change until the commit.
+        """
+        ordered = sorted(news, key=lambda new: (new.connection, new.kind, new.document_key))
+        present: dict[tuple[str, str, str], Posting] = {}
+        records: list[audit.Record] = []
+        while missing := [new for new in ordered if _document(new) not in present]:
+            accepted = {new.id: _accepted(new, now) for new in missing}
+            written = await _insert(connection, missing, accepted)
+            records += [accepted[posting.id] for posting in written]
+            present |= {_document(posting): posting for posting in written}
+            others = {_document(new) for new in missing} - present.keys()
+            for posting in await _of_documents(connection, others, hold=hold):
+                present[_document(posting)] = posting  # else canceled in between: written next time
+        await audit.append(connection, *records)
+        await self._enqueue(connection, *(record.posting_id for record in records))
+        return [present[_document(new)] for new in news], records
+
+    async def get_batch(self, batch_id: UUID) -> Batch:
+        """One batch; raises `UnknownName`."""
+        async with self._database.transaction() as connection:
+            return await batch.get(connection, batch_id)
+
+    async def batch_items(self, batch_id: UUID, *, after: int, limit: int) -> list[batch.Item]:
+        """The items of a batch behind a position; raises `UnknownName`."""
+        async with self._database.transaction() as connection:
+            await batch.get(connection, batch_id)
+            return await batch.items(connection, batch_id, after=after, limit=limit)
+
+    async def batch_events(self, batch_id: UUID, *, after: int) -> list[BatchEvent]:
+        """The events of a batch above `after`, oldest first."""
+        async with self._database.transaction() as connection:
+            return await batch.events(connection, batch_id, after=after)
 
     async def resume(self, posting_id: UUID, actor: Actor) -> Posting:
         """Start a stopped posting again; `WrongStatus` when it is not stopped."""
@@ -358,6 +397,24 @@ class Ledger:
         if row is None:
             raise UnknownName("posting", str(posting_id))
         return _posting(row)
+
+    async def job(self, job_id: UUID) -> Job:
+        """What has progress under an id; raises `UnknownName`."""
+        try:
+            return await self.get(job_id)
+        except UnknownName:
+            return await self.get_batch(job_id)
+
+    async def heads(self, job_ids: Collection[UUID]) -> Mapping[UUID, int]:
+        """The number of the last event of each job, in one query."""
+        array = literal(list(job_ids), ARRAY(Uuid))  # one parameter, however many jobs
+        queries = (
+            select(row.id, seq.label("seq")).where(row.id == any_(array))
+            for row, seq in ((PostingRow, PostingRow.audit_seq), (BatchRow, BatchRow.seq))
+        )
+        async with self._database.transaction() as connection:
+            rows = await connection.execute(union_all(*queries))
+        return {row.id: row.seq for row in rows}
 
     async def of_document(self, connection_name: str, kind: str, key: str) -> Posting | None:
         """The posting of a document that was not canceled."""
@@ -561,6 +618,8 @@ class Ledger:
             pen = _pen(connection, Posting(**values), now, actor)
             yield pen
         await self._tell(pen.records, pen.posting.total_steps)
+        for event in pen.batch_events:
+            await self._announce_batch(event)
 
     async def _tell(self, records: Sequence[audit.Record], total_steps: int) -> None:
         for record in records:
@@ -577,6 +636,82 @@ def _pen(connection: AsyncConnection, posting: Posting, at: datetime, actor: Act
         at=at,
     )
     return _Pen(connection, posting, head, posting.status, actor)
+
+
+async def _now(connection: AsyncConnection) -> datetime:
+    now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+    return now
+
+
+def _document(of: NewPosting | Posting) -> tuple[str, str, str]:
+    """What tells documents apart."""
+    return of.connection, of.kind, of.document_key
+
+
+def _accepted(new: NewPosting, now: datetime) -> audit.Record:
+    """The first record of a posting."""
+    head = audit.Head(posting_id=new.id, seq=0, hash=audit.GENESIS, run=1, fence=0, at=now)
+    note = audit.Note(action="accept", message="accepted")
+    return audit.sealed(head, note, "pending", new.actor)
+
+
+async def _insert(
+    connection: AsyncConnection,
+    news: Sequence[NewPosting],
+    accepted: Mapping[UUID, audit.Record],
+) -> list[Posting]:
+    """Write the postings whose document has none, as their first records say."""
+    rows = []
+    for new in news:
+        first = accepted[new.id]
+        rows.append(
+            {
+                "id": new.id,
+                "kind": new.kind,
+                "connection": new.connection,
+                "document_key": new.document_key,
+                "reference": new.reference,
+                "status": first.posting_status,
+                "subject": new.subject.model_dump(mode="json"),
+                "facts": {},
+                "step": 0,
+                "total_steps": new.total_steps,
+                "run": first.run,
+                "fence": first.fence,
+                "intent": "post",
+                "actor": new.actor.name,
+                "ip": new.actor.ip,
+                "audit_seq": first.seq,
+                "audit_hash": first.hash,
+                "created_at": first.at,
+                "updated_at": first.at,
+            }
+        )
+    statement = insert(PostingRow).on_conflict_do_nothing().returning(PostingRow)
+    return [_posting(row) for row in await connection.execute(statement.values(rows))]
+
+
+async def _of_documents(
+    connection: AsyncConnection, documents_: Collection[tuple[str, str, str]], *, hold: bool
+) -> list[Posting]:
+    """The postings of documents that were not canceled."""
+    if not documents_:
+        return []
+    columns = tuple_(PostingRow.connection, PostingRow.kind, PostingRow.document_key)
+    query = select(PostingRow).where(columns.in_(documents_), PostingRow.status != "canceled")
+    if hold:
+        query = query.order_by(PostingRow.id).with_for_update(read=True)
+    return [_posting(row) for row in await connection.execute(query)]
+
+
+def _taken(item: NewItem, posting: Posting | None) -> Taken:
+    """How an item of a batch is answered."""
+    if posting is None or item.posting is None:
+        return Taken(item=item, answer="invalid")
+    answer: Answer = "accepted"
+    if posting.id != item.posting.id:
+        answer = "completed" if posting.status == "completed" else "live"
+    return Taken(item=item, answer=answer, posting_id=posting.id, status=posting.status)
 
 
 def _check_rollback(posting: Posting, allowed: Sequence[str]) -> None:

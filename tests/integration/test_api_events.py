@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from service.posting import audit
     from service.settings import Settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -79,10 +78,10 @@ async def publish(stage: Stage, job_id: str, event_id: int, **data: Any) -> None
 def silent_ledger(stage: Stage) -> Ledger:
     """A ledger whose records nobody publishes: its process died after each commit."""
 
-    async def silence(record: audit.Record, total_steps: int) -> None:
-        del record, total_steps
+    async def silence(*_: object) -> None:
+        """Tell nobody."""
 
-    return Ledger(stage.runtime.database, jobs.enqueue_posting, silence)
+    return Ledger(stage.runtime.database, jobs.enqueue_postings, silence, silence)
 
 
 @asynccontextmanager

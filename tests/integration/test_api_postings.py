@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -456,7 +457,7 @@ async def every_route(stage: Stage) -> list[tuple[str, str]]:
     """Method and path of all routes that need a key: described ones, the description, none."""
     document = await get(stage, "/openapi.json")
     described = [
-        (method.upper(), path.format(posting_id=uuid4(), job_id=uuid4()))
+        (method.upper(), re.sub(r"{\w+}", str(uuid4()), path))
         for path, methods in document["paths"].items()
         for method in methods
         if path != OPEN_PATH

@@ -284,7 +284,10 @@ def make_bench(database: Database, redis: Redis, kind: Definition[Any, Any, Any]
     async def deploy(name: str, _: str) -> Deployment:
         return Deployment(connection=name, odoo=odoo, profile=Profile())
 
-    ledger = Ledger(database, jobs.enqueue_posting, announce)
+    async def announce_batch(_: object) -> None:
+        """No posting here is of a batch."""
+
+    ledger = Ledger(database, jobs.enqueue_postings, announce, announce_batch)
     stopping = asyncio.Event()
     locks = WatchedLocks(redis, ttl=timedelta(seconds=1))
     locks.leases = []

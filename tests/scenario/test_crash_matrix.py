@@ -136,7 +136,8 @@ def dying(office: Office, ledger: MortalLedger, step: AnyStep) -> AnyStep:
 
 async def die(office: Office, posting_id: UUID, death: Death) -> None:
     """Let a worker take the posting to its own end."""
-    ledger = MortalLedger(office.ledger._database, office.ledger._enqueue, office.ledger._announce)
+    known = office.ledger
+    ledger = MortalLedger(known._database, known._enqueue, known._announce, known._announce_batch)
     ledger.death = death
     living = office.engine()
     living._ledger = ledger
