@@ -70,6 +70,11 @@ class Recorder:
             sent_seq=None,
         )
 
+    async def doubts(self) -> list[Entry]:
+        """The calls whose outcome nobody knows now."""
+        entries = await self._ledger.entries(self.claim.posting.id)
+        return [entry for entry in entries if entry.in_doubt]
+
     async def start(self, step: AnyStep, call: Call) -> Entry:
         """Commit the intent of a call; the settle time counts from now."""
         await self._resume_point(step)

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, assert_never
 from service.errors import EclusaError
 from service.odoo.errors import Effect, Fault, LockConflict, OdooError
 from service.posting import reasons
+from service.posting.ledger import CancelRequested
 from service.posting.step import Blocked, Done, Pending
 
 if TYPE_CHECKING:
     from service.locks import Lease
     from service.posting.ledger import Entry
     from service.posting.recorder import Recorder
-    from service.posting.step import AnyDefinition, AnyStep, Deployment, Observation
+    from service.posting.step import AnyDefinition, AnyStep, Call, Deployment, Observation
     from service.pulse import Pulse
 
 MOST_CALLS = 8
@@ -231,7 +232,7 @@ class Run:
     async def _bring_about(self, step: AnyStep, pending: Pending, tries: Tries) -> Observation:
         """Make the missing call and answer what Odoo shows afterwards; `Done` is recorded."""
         self._check()
-        entry = await self._recorder.start(step, pending.call)
+        entry = await self._start(step, pending.call)
         if reason := self._hold.lost:
             await self._recorder.not_sent(step, entry, reason)
             raise HandOver(reason, after=LOCK_RETRY)
@@ -248,6 +249,18 @@ class Run:
         if isinstance(observation, Pending) and step.repeatable:
             await self._recorder.written(step, entry)
         return observation
+
+    async def _start(self, step: AnyStep, call: Call) -> Entry:
+        """Commit the intent; a posting that is to end does so when nothing can come any more.
+
+        Its document may be posted anew with other values, which a late write must not undo.
+        """
+        try:
+            return await self._recorder.start(step, call)
+        except CancelRequested:
+            for doubt in await self._recorder.doubts():
+                await self._wait(self._recorder.remaining_seconds(doubt))
+            raise
 
     async def _after_unknown(
         self, step: AnyStep, entry: Entry, pending: Pending, error: OdooError, tries: Tries
@@ -285,9 +298,18 @@ class Run:
         if isinstance(error, LockConflict):
             tries.conflicts += 1
             if tries.conflicts < MOST_CONFLICTS:
-                await self._wait(CONFLICT_PAUSE.total_seconds())
-                return observation
+                return await self._after_conflict(step, entry, error)
         return await self._give_up(step, entry, pending, reasons.of_error(error), error)
+
+    async def _after_conflict(
+        self, step: AnyStep, entry: Entry, error: LockConflict
+    ) -> Observation:
+        """Look again after a pause: whoever had the records may have done the same."""
+        await self._wait(CONFLICT_PAUSE.total_seconds())
+        observation = await self._look(step)
+        if isinstance(observation, Done):
+            await self._recorder.done(step, entry, observation, error)
+        return observation
 
     async def _give_up(
         self, step: AnyStep, entry: Entry, pending: Pending, reason: Blocked, error: OdooError

@@ -1,0 +1,219 @@
+"""The engine under schedules that Hypothesis makes up: replies of Odoo, deaths, pauses, people.
+
+Whatever happens, an effect is never brought about twice, no call is made while another one is in
+doubt, what is written down is true, and every posting can be completed afterwards.
+
+Ledger and PostgreSQL are real; Odoo, time and workers are those of `tests.property.model` and
+`tests.property.world`. A failure prints its shortest schedule as Python. The schedules are always
+the same ones; with `PROPERTY_EXAMPLES=5000` as many new ones are tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import text
+
+from service import clocks
+from service.posting import run as runs
+from service.posting.ledger import QUEUED, RESUMABLE, ROLLBACK_FROM
+from tests.property.model import EFFECTS, OF_METHOD, ModelTimeDatabase, Reply, use_model_time
+from tests.property.world import ACTOR, MADE, UNDONE, Incident, Schedule, World
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from service.posting.ledger import Posting
+
+T = TypeVar("T")
+
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "0"))
+ROUNDS_TO_COMPLETE = 8
+
+INCIDENTS = st.lists(st.tuples(st.integers(0, 70), st.sampled_from(Incident)), max_size=4)
+SHARES = (1, 30, 60, 90, 99)
+"""When a late effect comes, in percent of the settle time."""
+REPLIES = st.lists(
+    st.tuples(st.sampled_from(sorted(OF_METHOD)), st.sampled_from(Reply), st.sampled_from(SHARES)),
+    max_size=5,
+)
+
+
+class PostingMachine(RuleBasedStateMachine):
+    """The life of one document."""
+
+    def __init__(self, runner: asyncio.Runner, world: World) -> None:
+        super().__init__()
+        self._runner = runner
+        self.world = world
+        self.posting: Posting = self._do(world.accept())
+        self.whole = True
+
+    def _do(self, doing: Coroutine[Any, Any, T]) -> T:
+        self.whole = False
+        done = self._runner.run(doing)
+        self.whole = True
+        return done
+
+    @property
+    def status(self) -> str:
+        return self.posting.status
+
+    # -- what happens ------------------------------------------------------------------------
+
+    @precondition(lambda self: self.status in QUEUED)
+    @rule(incidents=INCIDENTS, replies=REPLIES, look_seconds=st.sampled_from((0.1, 0.7, 2.3, 3.0)))
+    def a_worker_runs(
+        self,
+        incidents: list[tuple[int, Incident]],
+        replies: list[tuple[str, Reply, int]],
+        look_seconds: float,
+    ) -> None:
+        """A worker takes the posting, and much goes wrong."""
+        schedule = Schedule(list(incidents), list(replies), look_seconds)
+        self._do(self.world.work(self.posting.id, schedule))
+
+    @precondition(lambda self: self.status in RESUMABLE)
+    @rule()
+    def somebody_resumes(self) -> None:
+        """Whatever it stopped for."""
+        self._do(self.world.ledger.resume(self.posting.id, ACTOR))
+
+    @precondition(lambda self: self.status in ROLLBACK_FROM)
+    @rule(compensate=st.booleans())
+    def somebody_rolls_back(self, *, compensate: bool) -> None:
+        """With and without undoing what was done."""
+        ledger = self.world.ledger
+        back = ledger.compensate if compensate else ledger.roll_back
+        self._do(back(self.posting.id, ACTOR))
+
+    @precondition(lambda self: self.status not in {"completed", "canceled"})
+    @rule()
+    def somebody_cancels(self) -> None:
+        """At once, or when a call in doubt is settled."""
+        self._do(self.world.ledger.cancel(self.posting.id, ACTOR))
+
+    @precondition(lambda self: self.status == "canceled")
+    @rule()
+    def the_document_comes_anew(self) -> None:
+        """A canceled document may be posted again, with other values."""
+        self.posting = self._do(self.world.accept())
+
+    @rule(incident=st.sampled_from((*UNDONE, *MADE)))
+    def somebody_meddles(self, incident: Incident) -> None:
+        """In Odoo, by hand."""
+        self._do(self.world.meddle(incident, self.posting.id))
+
+    @rule(seconds=st.sampled_from((0.5, 3.0, 9.0, 20.0)), approved=st.booleans())
+    def time_passes(self, seconds: float, *, approved: bool) -> None:
+        """Until the bill is approved, or is not any more."""
+        self.world.odoo.approved = approved
+        self.world.clock.pass_by(seconds)
+
+    # -- what holds --------------------------------------------------------------------------
+
+    @invariant()
+    def nothing_was_done_wrong(self) -> None:
+        """Neither a call nor a record."""
+        assert self.world.odoo.broken == []
+
+    @invariant()
+    def the_posting_is_in_a_true_state(self) -> None:
+        """What the ledger says is so in Odoo, and somebody will go on with what goes on."""
+        self._do(self._true_state())
+
+    async def _true_state(self) -> None:
+        world = self.world
+        self.posting = posting = await world.ledger.get(self.posting.id)
+        if posting.status == "running":
+            assert posting.worker in world.gone, f"{posting.worker} left it running"
+        if posting.status in QUEUED:
+            assert await self._has_job(), f"{posting.status} without a job"
+        if posting.code == "internal_error":
+            assert world.broken_answers, "the engine broke"
+        for entry in await world.ledger.entries(posting.id):
+            over = entry.number <= posting.step and entry.state in {"done", "found"}
+            if over and entry.name not in world.odoo.undone:
+                there = world.odoo.there(entry.name, world.value(posting.id))
+                assert there, f"{entry.name} is {entry.state} and not there"
+
+    async def _has_job(self) -> bool:
+        query = text("SELECT EXISTS (SELECT FROM pgqueuer WHERE payload = :payload)")
+        async with self.world.database.transaction() as connection:
+            payload = {"payload": str(self.posting.id).encode()}
+            return bool(await connection.scalar(query, payload))
+
+    def teardown(self) -> None:
+        """In the end Odoo is well, a person resumes, and the document is posted once."""
+        if self.whole and not self.world.odoo.broken:
+            self._do(self._complete())
+            self.nothing_was_done_wrong()
+
+    async def _complete(self) -> None:
+        world = self.world
+        world.odoo.approved = True
+        already = self.status == "completed"
+        for _ in range(ROUNDS_TO_COMPLETE):
+            self.posting = await world.ledger.get(self.posting.id)
+            if self.status == "completed":
+                break
+            if self.status == "canceled":
+                self.posting = await world.accept()
+            elif self.status not in QUEUED:
+                await world.ledger.resume(self.posting.id, ACTOR)
+            await world.work(self.posting.id, Schedule())
+            world.clock.pass_by(3)
+        assert self.status == "completed", (self.status, self.posting.code, self.posting.message)
+        if not already:
+            value = world.value(self.posting.id)
+            assert all(world.odoo.there(effect, value) for effect in EFFECTS)
+        for posting_id in world.values:
+            assert (await world.ledger.verify(posting_id)).valid
+
+
+def profile() -> settings:
+    """The same few schedules each time, or many new ones."""
+    return settings(
+        max_examples=EXAMPLES or 60,
+        stateful_step_count=10,
+        derandomize=not EXAMPLES,
+        database=None,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@pytest.mark.timeout(0 if EXAMPLES else 120)
+def test_any_schedule_ends_in_one_effect_of_each_step(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever Odoo, workers and people do."""
+    with asyncio.Runner() as runner:
+        database = ModelTimeDatabase(database_url)
+        runner.run(use_model_time(database))
+
+        class Machine(PostingMachine):
+            def __init__(self) -> None:
+                world = World(database)
+                monkeypatch.setattr(clocks, "seconds", lambda: world.clock.now)
+                monkeypatch.setattr(runs, "asyncio", SimpleNamespace(wait_for=world.wait_for))
+                super().__init__(runner, world)
+
+        try:
+            run_state_machine_as_test(Machine, settings=profile())
+        finally:
+            runner.run(database.close())
