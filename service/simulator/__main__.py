@@ -8,6 +8,12 @@ import sys
 
 from service.simulator import faults
 from service.simulator.app import Simulator, SimulatorSettings, serve
+from service.simulator.bulk import BulkOptions
+
+BULK = {
+    "sale_lines": "how many lines of sales orders to start with",
+    "purchase_lines": "how many lines of purchase orders to start with",
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,6 +28,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--password", default=defaults.password)
     command.add_argument("--documents", type=int, default=0, help="how many CT-e to start with")
     command.add_argument("--seed", type=int, default=defaults.seed, help="which CT-e")
+    for name, what in BULK.items():
+        command.add_argument(f"--{name.replace('_', '-')}", type=int, default=0, help=what)
     command.add_argument("--no-keep-alive", action="store_true", help="HTTP/1.0, then close")
     command.add_argument(
         "--duration",
@@ -51,6 +59,7 @@ def settings_of(arguments: argparse.Namespace) -> SimulatorSettings:
         login=arguments.login,
         password=arguments.password,
         documents=arguments.documents,
+        rows=BulkOptions(**{name: getattr(arguments, name) for name in BULK}),
         seed=arguments.seed,
         keep_alive=not arguments.no_keep_alive,
         durations={name: float(seconds) for name, _, seconds in pairs},

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from service.simulator.bulk import BulkOptions
     from service.simulator.faults import Fault
     from service.simulator.options import Approver
 
@@ -62,7 +63,8 @@ class SimulatorSettings:
     """How to run a simulator. `port` 0 takes a free one.
 
     `api_key` is a key of the calling user, for JSON-2 and in place of the password. `observer` is
-    the login and password of a user who may read contacts and little else.
+    the login and password of a user who may read contacts and little else. `rows` are many rows to
+    begin with, for syncs.
 
     `durations`, `approval_limit`, `approver` and `link_order_to_document` are described at
     `Options`. Without `keep_alive` every answer is HTTP/1.0 and closes its connection, as a server
@@ -78,6 +80,7 @@ class SimulatorSettings:
     observer: tuple[str, str] = ("observer", "observer")
     api_key: str = DEMO_KEY
     documents: int = 0
+    rows: BulkOptions | None = None
     seed: int = 1
     keep_alive: bool = True
     faults: tuple[Fault, ...] = ()
@@ -103,6 +106,8 @@ def create_world(settings: SimulatorSettings) -> World:
             link_order_to_document=settings.link_order_to_document,
         ),
     )
+    if settings.rows is not None:
+        world.add_rows(settings.rows)
     if settings.documents:
         world.add_documents(DocumentOptions(count=settings.documents))
     return world

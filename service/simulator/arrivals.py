@@ -20,6 +20,8 @@ FIRST_DAY = datetime(2026, 11, 2, 8, 0, tzinfo=timezone(timedelta(hours=-3)))
 SMALLEST_AMOUNT = 8_000
 LARGEST_AMOUNT = 950_000
 DAYS = 20
+# Enough to be taken for the printed form of a document.
+PDF = "%PDF-1.4\n% DACTE {key}\n% {amount}\n%%EOF\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,7 @@ class DocumentOptions:
     `instalments` say how many the DFe has (0 instalments: none arrived). `carrier_state` and
     `simplified` choose the carrier, `alphanumeric` one whose CNPJ holds letters. `duplicate`
     adds a second DFe with the same key. `original_key` makes a complement of another document.
+    Without `pdf` the DFe has no printed form.
     """
 
     count: int = 1
@@ -50,6 +53,7 @@ class DocumentOptions:
     duplicate: bool = False
     original_key: str | None = None
     invoices: int = 1
+    pdf: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,9 +112,10 @@ def receive(
     bill = _bill(env.seed, options, carrier, payer, number=number, chance=chance)
     company = env.seed.company_by_cnpj(bill.taker.cnpj)
     total = options.dfe_total if options.dfe_total is not None else bill.amount
+    xml = documents.render(bill)
     copies = 2 if options.duplicate else 1
     ids = tuple(
-        _insert(env, options, bill, company=company, carrier=carrier, total=total)
+        _insert(env, options, bill, xml, company=company, carrier=carrier, total=total)
         for _ in range(copies)
     )
     return SeededDocument(
@@ -119,7 +124,7 @@ def receive(
         dfe_ids=ids,
         amount=bill.amount,
         dfe_total=total,
-        xml=documents.render(bill),
+        xml=xml,
         issued=bill.issued,
         taker_code=bill.taker_code,
         taker_cnpj=bill.taker.cnpj,
@@ -210,6 +215,7 @@ def _insert(
     env: Environment,
     options: DocumentOptions,
     bill: FreightBill,
+    xml: str,
     *,
     carrier: SeedCarrier,
     company: SeedCompany | None,
@@ -219,6 +225,7 @@ def _insert(
     document_id = env[dfe.DFE].insert(
         {
             **_head(options, bill, total),
+            **_files(options, bill, xml),
             "company_id": company_id,
             "partner_id": carrier.partner_id,
         }
@@ -231,7 +238,6 @@ def _insert(
 
 
 def _head(options: DocumentOptions, bill: FreightBill, total: Decimal) -> dict[str, Any]:
-    xml = base64.b64encode(documents.render(bill).encode()).decode()
     return {
         "name": f"CTe {bill.number}",
         "active": not options.archived,
@@ -257,9 +263,18 @@ def _head(options: DocumentOptions, bill: FreightBill, total: Decimal) -> dict[s
         "cte_infcte_ide_cmunfim": bill.recipient.city.code,
         # The field exists for the codes 0 to 3 only; code 4 stands in another group of the XML.
         "cte_infcte_ide_toma3_toma": bill.taker_code if bill.taker_code != "4" else None,
-        "l10n_br_xml_dfe": xml,
-        "l10n_br_xml_dfe_fname": f"{bill.key}.xml",
     }
+
+
+def _files(options: DocumentOptions, bill: FreightBill, xml: str) -> dict[str, Any]:
+    contents = {"xml": xml}
+    if options.pdf:
+        contents["pdf"] = PDF.format(key=bill.key, amount=bill.amount)
+    files: dict[str, Any] = {}
+    for kind, content in contents.items():
+        files[f"l10n_br_{kind}_dfe"] = base64.b64encode(content.encode()).decode()
+        files[f"l10n_br_{kind}_dfe_fname"] = f"{bill.key}.{kind}"
+    return files
 
 
 def shares(total: Decimal, parts: int) -> list[Decimal]:

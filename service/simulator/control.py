@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.simulator import errors, faults
+from service.simulator import bulk, changes, errors, faults
 from service.simulator.arrivals import DocumentOptions
+from service.simulator.orm import SUPERUSER
+from service.simulator.world import Call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,7 +59,14 @@ class Control:
             ("DELETE", "/simulator/faults", self.clear_faults),
             ("POST", "/simulator/settings", self.settings),
             ("POST", "/simulator/documents", self.documents),
+            ("POST", "/simulator/rows", self.rows),
             ("POST", "/simulator/execute", self.execute),
+            ("POST", "/simulator/changes", self.change),
+            ("POST", "/simulator/schedule", self.schedule),
+            ("DELETE", "/simulator/schedule", self.clear_schedule),
+            ("POST", "/simulator/transactions", self.begin),
+            ("POST", "/simulator/transactions/{id:int}/commit", self.commit),
+            ("DELETE", "/simulator/transactions/{id:int}", self.roll_back),
             ("POST", "/simulator/restart", self.restart),
         )
         return [Route(path, _guarded(run), methods=[method]) for method, path, run in table]
@@ -71,16 +80,17 @@ class Control:
         return JSONResponse(self.world.state())
 
     async def records(self, request: Request) -> Response:
-        """Return records of a model; `domain` (JSON) and `fields` (by comma) narrow them."""
-        domain = json.loads(request.query_params.get("domain", "[]"))
-        names = request.query_params.get("fields")
+        """Return records of a model; `domain` (JSON), `fields` (by comma), `limit` narrow them."""
+        asked = request.query_params
+        domain, names = json.loads(asked.get("domain", "[]")), asked.get("fields")
         fields = names.split(",") if names else None
-        return JSONResponse(self.world.records(request.path_params["model"], domain, fields))
+        limit = int(asked["limit"]) if "limit" in asked else None
+        model = request.path_params["model"]
+        return JSONResponse(self.world.records(model, domain, fields, limit))
 
     async def add_fault(self, request: Request) -> Response:
         """Add one fault, or a list of faults."""
-        body = await request.json()
-        listed = [faults.from_json(one) for one in (body if isinstance(body, list) else [body])]
+        listed = [faults.from_json(one) for one in await _list(request)]
         now = asyncio.get_running_loop().time()
         for fault in listed:
             self.world.faults.add(fault, now)
@@ -101,22 +111,76 @@ class Control:
         made = self.world.add_documents(document_options(await _object(request)))
         return JSONResponse({"documents": [one.describe() for one in made]}, status_code=201)
 
+    async def rows(self, request: Request) -> Response:
+        """Add many rows."""
+        made = self.world.add_rows(bulk.from_json(await _object(request)))
+        return JSONResponse({"rows": made}, status_code=201)
+
     async def execute(self, request: Request) -> Response:
         """Act as a person in Odoo: uncounted, without fault, at once."""
-        body = await _object(request)
-        for name in ("model", "method"):
-            if name not in body:
-                raise BadRequest(f"{name} is missing")
-        result = self.world.execute(
-            body["model"], body["method"], *body.get("args", ()), **body.get("kwargs", {})
-        )
+        call = _call(await _object(request))
+        result = self.world.execute(call.model, call.method, *call.args, **call.kwargs)
         return JSONResponse({"result": result})
+
+    async def change(self, request: Request) -> Response:
+        """Change many records at once: one change, or a list of changes."""
+        listed = [changes.change_from_json(one) for one in await _list(request)]
+        return JSONResponse({"ids": [self.world.change(one) for one in listed]})
+
+    async def schedule(self, request: Request) -> Response:
+        """Let something happen after a call: one thing, or a list."""
+        listed = [changes.scheduled_from_json(one) for one in await _list(request)]
+        self.world.schedule.waiting += listed
+        return JSONResponse({"waiting": len(self.world.schedule.waiting)}, status_code=201)
+
+    async def clear_schedule(self, _: Request) -> Response:
+        """Forget what is scheduled."""
+        self.world.schedule.waiting.clear()
+        return Response(status_code=204)
+
+    async def begin(self, request: Request) -> Response:
+        """Begin a transaction that nobody sees until it commits."""
+        body = await _object(request)
+        begun = self.world.begin(
+            calls=[_call(one) for one in body.get("calls", ())],
+            changes=[changes.change_from_json(one) for one in body.get("changes", ())],
+            age=float(body.get("age", 0)),
+            seconds=body.get("seconds"),
+        )
+        return JSONResponse(begun.describe(), status_code=201)
+
+    async def commit(self, request: Request) -> Response:
+        """Commit an open transaction."""
+        return JSONResponse(self.world.transactions.commit(request.path_params["id"]).describe())
+
+    async def roll_back(self, request: Request) -> Response:
+        """Roll an open transaction back."""
+        self.world.transactions.roll_back(request.path_params["id"])
+        return Response(status_code=204)
 
     async def restart(self, _: Request) -> Response:
         """Abort what is in flight and close its connections, as a restart does."""
         aborted = self.world.in_flight
         self.line.restart()
         return JSONResponse({"aborted": aborted})
+
+
+def _call(body: dict[str, Any]) -> Call:
+    for name in ("model", "method"):
+        if name not in body:
+            raise BadRequest(f"{name} is missing")
+    return Call(
+        model=body["model"],
+        method=body["method"],
+        args=body.get("args", ()),
+        kwargs=body.get("kwargs", {}),
+        user_id=SUPERUSER,
+    )
+
+
+async def _list(request: Request) -> list[Any]:
+    body = await request.json()
+    return body if isinstance(body, list) else [body]
 
 
 async def _object(request: Request) -> dict[str, Any]:

@@ -7,12 +7,15 @@ from bisect import bisect_left, insort
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from service.simulator import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+Result = TypeVar("Result")
 Row = dict[str, Any]
 FIRST_FREE_ID = 1
 STAMPS = ("create_date", "write_date")
@@ -141,6 +144,16 @@ class Table:
         return timeline
 
 
+@dataclass(frozen=True)
+class Held:
+    """A change of one row that was made and taken back: what was there, and what will be."""
+
+    table: Table
+    record_id: int
+    former: Row | None
+    row: Row | None
+
+
 class Database:
     """All tables, and the one transaction that may be changing them.
 
@@ -185,6 +198,28 @@ class Database:
             self.commits += bool(self._journal)
         finally:
             self._journal = None
+
+    def hold(self, act: Callable[[], Result]) -> tuple[Result, list[Held]]:
+        """Act, take back every change, and return what would have changed."""
+        self._journal = []
+        try:
+            result = act()
+            first = {(id(table), one): (table, row) for table, one, row in reversed(self._journal)}
+            return result, [
+                Held(table, one, former, table.rows.get(one))
+                for (_, one), (table, former) in first.items()
+            ]
+        finally:
+            self._roll_back()
+
+    def release(self, changes: Iterable[Held]) -> None:
+        """Apply what was held, as one transaction; refuse when one of its rows has changed."""
+        listed = list(changes)
+        if any(one.table.rows.get(one.record_id) is not one.former for one in listed):
+            raise errors.DatabaseError.serialization_failure()
+        with self.transaction():
+            for one in listed:
+                self._change(one.table, one.record_id, one.row)
 
     def _roll_back(self) -> None:
         journal, self._journal = self._journal or [], None

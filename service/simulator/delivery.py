@@ -46,6 +46,13 @@ class Silence:
 Outcome = Answer | Page | Silence
 
 
+def _cut(result: Any, rows: int | None) -> Any:
+    """Leave the first rows of a list, half of it unless told how many; nothing tells of it."""
+    if not isinstance(result, list):
+        return result
+    return result[: len(result) // 2 if rows is None else rows]
+
+
 class Line:
     """The connection between clients and a world; closing it ends every wait."""
 
@@ -131,6 +138,8 @@ class Line:
                 return Silence()
             case "missing_result":
                 return Answer(await self.world.run(call), shown=False)
+            case "truncated":
+                return Answer(_cut(await self.world.run(call), fault.rows))
             case "duplicate_delivery":
                 await self.world.run(call)
                 return Answer(await self.world.run(call))

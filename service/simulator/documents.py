@@ -6,6 +6,7 @@ import base64
 import hashlib
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, cast
 
 from lxml import etree
@@ -70,7 +71,7 @@ class FreightBill:
     original_key: str | None = None
     random_code: int = 0
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The 44 characters that identify the document."""
         body = (

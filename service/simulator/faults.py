@@ -24,6 +24,7 @@ Kind = Literal[
     "access_error",
     "user_error",
     "drop_before",
+    "truncated",
     "unavailable",
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -35,6 +36,7 @@ TRUE_WORDS = frozenset({"1", "true", "yes"})
 class Fault:
     """One trouble, for calls of `model` and `method` (`*` is any), `times` times.
 
+    call     the first of the calls that it concerns to meet it, counted from now: 1 is the next
     seconds  how long until the client learns of it: the delay of `slow`, the cut of a gateway,
              how long `late_success` holds the connection, how long `unavailable` lasts (0: until
              cleared)
@@ -43,6 +45,7 @@ class Fault:
     applied  whether a gateway's 502, 503 or 504 hides a call that works
     ids      only calls on one of these records
     key      only calls on records of the document with this access key
+    rows     `truncated`: how many of the rows are left, the first ones (default: half of them)
     refuse   `unavailable` closes the connection in place of a 502 page
     message  the text of `user_error`, `access_error` and `fault_after_commit`
     """
@@ -51,19 +54,23 @@ class Fault:
     model: str = ANY
     method: str = ANY
     times: int = 1
+    call: int = 1
     seconds: float = 0.0
     after: float | None = None
     applied: bool = True
     ids: tuple[int, ...] = ()
     key: str | None = None
+    rows: int | None = None
     refuse: bool = False
     message: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown fault {self.kind!r}; known: {', '.join(KINDS)}")
-        if self.seconds < 0 or (self.after or 0) < 0 or self.times < 1:
-            raise ValueError("seconds and after are not negative, times is at least 1")
+        if self.seconds < 0 or (self.after or 0) < 0 or (self.rows or 0) < 0:
+            raise ValueError("seconds, after and rows are not negative")
+        if self.times < 1 or self.call < 1:
+            raise ValueError("times and call are at least 1")
 
     def concerns(
         self, model: str, method: str, ids: Collection[int], keys: Collection[str]
@@ -92,6 +99,8 @@ def from_text(text: str) -> Fault:
     """Read a fault from `kind=slow,model=purchase.order,seconds=3`; ids are joined by `+`."""
     readers: dict[str, Any] = {
         "times": int,
+        "call": int,
+        "rows": int,
         "seconds": float,
         "after": float,
         "applied": lambda word: word.lower() in TRUE_WORDS,
@@ -115,6 +124,11 @@ class FaultBook:
     outage: Fault | None = None
     outage_ends: float | None = None
 
+    @property
+    def by_key(self) -> bool:
+        """Whether a fault waits for the calls on one document."""
+        return any(fault.key is not None for fault in self.waiting)
+
     def add(self, fault: Fault, now: float) -> None:
         """Put a fault into the book; an outage starts at once."""
         if fault.kind == "unavailable":
@@ -137,13 +151,19 @@ class FaultBook:
     def take(
         self, model: str, method: str, ids: Collection[int], keys: Collection[str]
     ) -> Fault | None:
-        """Return the first fault that concerns the call, using it up."""
-        for place, fault in enumerate(self.waiting):
+        """Return the first fault whose turn it is, using it up; the others count the call."""
+        taken: Fault | None = None
+        left: list[Fault] = []
+        for fault in self.waiting:
             if not fault.concerns(model, method, ids, keys):
-                continue
-            if fault.times > 1:
-                self.waiting[place] = replace(fault, times=fault.times - 1)
+                left.append(fault)
+            elif fault.call > 1:
+                left.append(replace(fault, call=fault.call - 1))
+            elif taken is not None:
+                left.append(fault)
             else:
-                del self.waiting[place]
-            return fault
-        return None
+                taken = fault
+                if fault.times > 1:
+                    left.append(replace(fault, times=fault.times - 1))
+        self.waiting = left
+        return taken

@@ -257,6 +257,17 @@ class Model:
         self.env.database.put(self.model, new_id, {**self._defaults(values), **stamps, **values})
         return new_id
 
+    def insert_all(self, rows: Iterable[Mapping[str, Any]]) -> list[int]:
+        """Insert many rows of stored values at once; stamps may be among the values."""
+        stamps = {"create_uid": self.env.user_id, "write_uid": self.env.user_id}
+        moments = {"create_date": self.env.now, "write_date": self.env.now}
+        common = {**self._defaults({}), **stamps, **moments}
+        ids: list[int] = []
+        for values in rows:
+            ids.append(self.table.take_id())
+            self.env.database.put(self.model, ids[-1], {**common, **values})
+        return ids
+
     def _defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
         defaults = (
             (name, definition.default_value(self.env))
@@ -472,10 +483,9 @@ class Model:
         """
         tree = domains.parse(self, domain)
         whole = domains.Both((tree, *self.implied(tree)))
-        tests = [*self._company_tests(), whole.test(self)]
-        for record_id in search.candidates(self, whole, wanted=wanted, backwards=backwards):
-            if all(test(record_id) for test in tests):
-                yield record_id
+        test = domains.all_of([*self._company_tests(), whole.test(self)])
+        looked_at = search.candidates(self, whole, wanted=wanted, backwards=backwards)
+        return filter(test, looked_at)
 
     def implied(self, tree: domains.Node) -> list[domains.Node]:
         """Return what a search asks besides its domain: archived records are hidden."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 from service.simulator import (
     arrivals,
     attachments,
     bills,
+    bulk,
     catalog,
+    changes,
     dfe,
     errors,
     faults,
@@ -25,12 +29,16 @@ from service.simulator import (
 )
 from service.simulator.database import Database
 from service.simulator.options import Options
+from service.simulator.transactions import Transactions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from service.simulator.arrivals import DocumentOptions, SeededDocument
+    from service.simulator.bulk import BulkOptions
+    from service.simulator.changes import Change, Scheduled
     from service.simulator.orm import Environment, Model, Record
+    from service.simulator.transactions import OpenTransaction
 
 SNAPSHOT_METHODS = frozenset(
     {"fields_get", "name_search", "read", "search", "search_count", "search_read"}
@@ -104,8 +112,12 @@ class World:
         self.received: Counter[str] = Counter()
         self.committed: Counter[str] = Counter()
         self.documents: dict[str, SeededDocument] = {}
+        self.schedule = changes.Schedule()
+        self.transactions = Transactions(self.database)
+        self.failed: list[str] = []
         self.api_keys = {api_key: self.seed.api_user_id} if api_key else {}
-        self._next_number = FIRST_NUMBER
+        self._numbers = count(FIRST_NUMBER)
+        self._changes = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         with self.database.transaction():
             env = self.environment()
@@ -171,7 +183,8 @@ class World:
     def receive(self, call: Call) -> faults.Fault | None:
         """Count a call, and return the trouble it meets."""
         self.received[f"{call.model}.{call.method}"] += 1
-        return self.faults.take(call.model, call.method, call.ids, self.keys_of(call))
+        keys = self.keys_of(call) if self.faults.by_key else frozenset()
+        return self.faults.take(call.model, call.method, call.ids, keys)
 
     async def run(self, call: Call, delay: float | None = None) -> Any:
         """Run a call as a transaction that starts now and applies after its duration.
@@ -187,7 +200,9 @@ class World:
 
     def _start(self, call: Call, delay: float | None) -> asyncio.Task[Any]:
         started, snapshot = self.clock(), self.database.commits
-        task = asyncio.create_task(self._run(call, delay, started, snapshot))
+        return self._keep(asyncio.create_task(self._run(call, delay, started, snapshot)))
+
+    def _keep(self, task: asyncio.Task[Any]) -> asyncio.Task[Any]:
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
@@ -200,20 +215,18 @@ class World:
 
     async def _run(self, call: Call, delay: float | None, started: datetime, snapshot: int) -> Any:
         seconds = self.options.duration(call.model, call.method) if delay is None else delay
-        if call.method in SNAPSHOT_METHODS:
-            result = self._apply(call, started, snapshot)
+        if seconds and call.method not in SNAPSHOT_METHODS:
             await asyncio.sleep(seconds)
-            return result
-        if seconds:
+        result = self._apply(call, started, snapshot)
+        for one in self.schedule.passed(call.model, call.method):
+            self._happen(one)
+        if seconds and call.method in SNAPSHOT_METHODS:
             await asyncio.sleep(seconds)
-        return self._apply(call, started, snapshot)
+        return result
 
     def _apply(self, call: Call, started: datetime, snapshot: int, *, count: bool = True) -> Any:
-        kwargs = dict(call.kwargs)
-        context = kwargs.pop("context", None) or {}
-        env = self.environment(call.user_id, context, started=started, snapshot=snapshot)
         with self.database.transaction():
-            result = invoke.invoke(env, call.model, call.method, call.args, kwargs)
+            result = self._invoke(call, started, snapshot)
             changed = self.database.changed
         if changed:
             for record_id in call.ids:
@@ -222,13 +235,76 @@ class World:
                 self.committed[f"{call.model}.{call.method}"] += 1
         return result
 
+    def _invoke(self, call: Call, started: datetime, snapshot: int | None = None) -> Any:
+        kwargs = dict(call.kwargs)
+        context = kwargs.pop("context", None) or {}
+        env = self.environment(call.user_id, context, started=started, snapshot=snapshot)
+        return invoke.invoke(env, call.model, call.method, call.args, kwargs)
+
+    # Changing the source behind the client's back.
+
+    def change(self, change: Change) -> list[int]:
+        """Change many records at once, in a transaction of now; return their ids."""
+        with self.database.transaction():
+            return self._carry_out(change, self.clock())
+
+    def _carry_out(self, change: Change, started: datetime) -> list[int]:
+        self._changes += 1
+        number = self.seed_number if change.seed is None else change.seed
+        seed = f"{number}/{self._changes}"
+        return changes.carry_out(self.environment(started=started), change, seed)
+
+    def begin(
+        self,
+        *,
+        calls: Sequence[Call] = (),
+        changes: Sequence[Change] = (),
+        age: float = 0.0,
+        seconds: float | None = None,
+    ) -> OpenTransaction:
+        """Do calls and changes in a transaction that nobody sees yet.
+
+        Its stamps are of its start, `age` seconds ago. It commits by `transactions.commit`, or by
+        itself after `seconds`.
+        """
+        started = self.clock() - timedelta(seconds=age)
+        begun = self.transactions.begin(
+            started,
+            [
+                *(partial(self._invoke, one, started) for one in calls),
+                *(partial(self._carry_out, one, started) for one in changes),
+            ],
+        )
+        if seconds is not None:
+            self._keep(asyncio.create_task(self._commit_later(begun.id, seconds)))
+        return begun
+
+    async def _commit_later(self, transaction_id: int, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        if transaction_id in self.transactions.open:
+            self._attempt(partial(self.transactions.commit, transaction_id))
+
+    def _happen(self, scheduled: Scheduled) -> None:
+        if scheduled.change is not None:
+            self._attempt(partial(self.change, scheduled.change))
+        if scheduled.commit is not None:
+            self._attempt(partial(self.transactions.commit, scheduled.commit))
+
+    def _attempt(self, deed: Callable[[], Any]) -> None:
+        """Do what nobody waits for; that it failed is told by the state."""
+        try:
+            deed()
+        except (errors.ServerError, ValueError) as error:
+            self.failed.append(str(error))
+
     @property
     def in_flight(self) -> int:
         """How many transactions have started and not ended."""
         return len(self._tasks)
 
     def abort(self) -> None:
-        """Kill every transaction in flight; nothing of them is applied."""
+        """Kill every transaction in flight or open; nothing of them is applied."""
+        self.transactions.open.clear()
         for task in list(self._tasks):
             task.cancel()
 
@@ -243,13 +319,27 @@ class World:
         """Let documents arrive, as many as the options say."""
         env = self.environment()
         number = options.seed if options.seed is not None else self.seed_number
-        made: list[SeededDocument] = []
         with self.database.transaction():
-            for _ in range(options.count):
-                made.append(arrivals.receive(env, options, number=self._next_number, seed=number))
-                self._next_number += 1
+            made = [
+                arrivals.receive(env, options, number=place, seed=number)
+                for place in islice(self._numbers, options.count)
+            ]
         self.documents.update({one.key: one for one in made})
         return made
+
+    def add_rows(self, options: BulkOptions) -> dict[str, int]:
+        """Add many rows; return how many of each model."""
+        before = self._sizes()
+        with self.database.transaction():
+            delivery = bulk.Bulk(self.environment(), options, self.seed_number)
+            delivery.rows()
+            made = delivery.documents(self._numbers)
+        self.documents.update({one.key: one for one in made})
+        grown = ((name, size - before[name]) for name, size in self._sizes().items())
+        return {name: number for name, number in grown if number}
+
+    def _sizes(self) -> dict[str, int]:
+        return {name: len(table.rows) for name, table in self.database.tables.items()}
 
     def configure(self, values: Mapping[str, Any]) -> None:
         """Change options, or the version; unknown names and wrong values are refused."""
@@ -282,13 +372,23 @@ class World:
         return frozenset(key for one in records if (key := _key_of(one)) is not None)
 
     def records(
-        self, model: str, domain: Sequence[Any] = (), fields: Iterable[str] | None = None
+        self,
+        model: str,
+        domain: Sequence[Any] = (),
+        fields: Iterable[str] | None = None,
+        limit: int | None = None,
     ) -> list[dict[str, Any]]:
-        """Return records as a client would read them, archived ones included."""
+        """Return records as a client would read them, archived ones included, by id."""
         context = {"active_test": False}
         names = list(fields) if fields is not None else None
         found: list[dict[str, Any]] = self.execute(
-            model, "search_read", list(domain), fields=names, order="id", context=context
+            model,
+            "search_read",
+            list(domain),
+            fields=names,
+            order="id",
+            limit=limit,
+            context=context,
         )
         return found
 
@@ -300,6 +400,9 @@ class World:
             "committed": dict(self.committed),
             "in_flight": self.in_flight,
             "faults": [asdict(one) for one in self.faults.waiting],
+            "scheduled": [asdict(one) for one in self.schedule.waiting],
+            "transactions": [one.describe() for one in self.transactions.open.values()],
+            "failed": self.failed,
             "options": asdict(self.options),
             "documents": self.outcomes(),
         }
