@@ -31,7 +31,7 @@ class FreightInput(BaseModel):
         default=None,
         max_length=64,
         description="the 44 characters of the CTe's access key; not needed with the XML",
-        examples=["35261012345678000195570010000012341000012346"],
+        examples=["35261012345678000195570010000012341000012340"],
     )
     xml: str | None = Field(
         default=None,
