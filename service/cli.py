@@ -37,6 +37,7 @@ from service.runtime import open_runtime
 from service.settings import Settings
 from service.simulator import app as simulated
 from service.simulator import faults
+from service.simulator.bulk import BulkOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
@@ -305,6 +306,10 @@ def simulator(
     port: Annotated[int, typer.Option(help="port to listen on; 0 takes a free one")] = 8069,
     version: Annotated[int, typer.Option(help="17 or 19", min=17, max=19)] = 17,
     documents: Annotated[int, typer.Option(help="CTe documents to begin with", min=0)] = 10,
+    sale_lines: Annotated[int, typer.Option(help="lines of sales orders to begin with", min=0)] = 0,
+    purchase_lines: Annotated[
+        int, typer.Option(help="lines of purchase orders to begin with", min=0)
+    ] = 0,
     seed: Annotated[int, typer.Option(help="the same seed, the same documents")] = 1,
     duration: Annotated[
         list[str] | None,
@@ -322,6 +327,7 @@ def simulator(
             port=port,
             version=19 if version == NEW_ODOO else 17,
             documents=documents,
+            rows=BulkOptions(sale_lines=sale_lines, purchase_lines=purchase_lines),
             seed=seed,
             durations={name: float(seconds) for name, _, seconds in pairs},
             faults=tuple(faults.from_text(text) for text in fault or []),

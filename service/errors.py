@@ -8,10 +8,12 @@ Eclusa
 │   └── LockUnavailable      Redis does not answer, so no lock can be had: nothing is posted
 ├── LockHeld                 another posting holds the document
 ├── FenceLost                another worker took the posting over
+├── RunLost                  another worker took the run of a sync over
 └── Refused                  the caller asked for something that cannot be done
     ├── InvalidInput         the input is wrong; names the fields
     ├── UnknownName          a connection, kind, posting or job that does not exist
     ├── LivePosting          the document has a live posting already
+    ├── LiveRun              the sync runs already on that connection
     └── WrongStatus          the posting's status does not allow it
 
 Errors of Odoo have a tree of their own in `service.odoo.errors`. An error carries facts; the
@@ -88,6 +90,18 @@ class FenceLost(EclusaError):
         return f"posting {self.posting_id} was taken over (fence {self.fence} is old)"
 
 
+@dataclass
+class RunLost(EclusaError):
+    """Another worker has claimed the run of a sync: this one writes nothing more."""
+
+    run_id: UUID
+    fence: int
+    code = "run_lost"
+
+    def __str__(self) -> str:
+        return f"run {self.run_id} was taken over (fence {self.fence} is old)"
+
+
 class Refused(EclusaError):
     """The caller asked for something that cannot be done."""
 
@@ -138,6 +152,18 @@ class LivePosting(Refused):
 
     def __str__(self) -> str:
         return f"this document is being posted already by {self.posting_id} ({self.status})"
+
+
+@dataclass
+class LiveRun(Refused):
+    """The sync runs already on that connection."""
+
+    run_id: UUID
+    status: str
+    code = "sync_running"
+
+    def __str__(self) -> str:
+        return f"this sync runs already on that connection: {self.run_id} ({self.status})"
 
 
 @dataclass

@@ -42,6 +42,8 @@ POSTING_STATUSES = (
 )
 STEP_STATES = ("started", "unknown", "done", "found", "skipped", "failed", "undone")
 INTENTS = ("post", "compensate")
+SYNC_MODES = ("incremental", "full")
+SYNC_STATUSES = ("pending", "running", "completed", "failed")
 BATCH_ANSWERS = ("accepted", "live", "completed", "invalid")
 
 
@@ -266,6 +268,62 @@ class BatchEventRow(Base):
     posting_status: Mapped[str | None]
     code: Mapped[str | None]
     message: Mapped[str]
+
+
+class SyncRunRow(Base):
+    """One run of a sync on a connection: its window, how far it is, and what it has found.
+
+    `after_id` is the last id whose page is in the mirror, saved in that page's transaction. The
+    window is `[window_from, window_to)` on `write_date`; without a beginning it is everything.
+    """
+
+    __tablename__ = "sync_run"
+    __table_args__ = (
+        CheckConstraint(_one_of("mode", SYNC_MODES), name="mode"),
+        CheckConstraint(_one_of("status", SYNC_STATUSES), name="status"),
+        Index(
+            "uq_sync_run_live",
+            "connection",
+            "name",
+            unique=True,
+            postgresql_where=text("status IN ('pending', 'running')"),
+        ),
+        Index("ix_sync_run_name_created", "name", "created_at"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    connection: Mapped[str]
+    name: Mapped[str]
+    mode: Mapped[str]
+    status: Mapped[str]
+    accept_removals: Mapped[bool]
+    fence: Mapped[int] = mapped_column(BigInteger)
+    worker: Mapped[str | None]
+    window_from: Mapped[dt.datetime | None]
+    window_to: Mapped[dt.datetime | None]
+    after_id: Mapped[int] = mapped_column(BigInteger)
+    pages: Mapped[int]
+    read: Mapped[int]
+    written: Mapped[int]
+    removed: Mapped[int]
+    cursor_before: Mapped[dt.datetime | None]
+    code: Mapped[str | None]
+    message: Mapped[str | None]
+    actor: Mapped[str]
+    created_at: Mapped[dt.datetime]
+    updated_at: Mapped[dt.datetime]
+    ended_at: Mapped[dt.datetime | None]
+
+
+class SyncCursorRow(Base):
+    """Up to which `write_date` the rows of a connection are in the mirror of a sync."""
+
+    __tablename__ = "sync_cursor"
+
+    connection: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[dt.datetime]
+    run_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sync_run.id", ondelete="RESTRICT"))
 
 
 class ApiKeyRow(Base):

@@ -31,6 +31,7 @@ STATUS: Mapping[type[Exception], int] = {
     errors.UnknownName: 404,
     errors.LivePosting: 409,
     errors.WrongStatus: 409,
+    errors.LiveRun: 409,
     errors.Refused: 400,
     errors.LockHeld: 409,
     errors.Unavailable: 503,
