@@ -168,6 +168,8 @@ class Run:
         `Pending` when the call may be made again, or when another one is missing now.
         """
         while True:
+            # Only a look that begins after the settle time shows all that came within it.
+            last = self._recorder.remaining_seconds(entry) <= 0
             try:
                 observation = await self._observe(step)
             except OdooError as trouble:
@@ -183,9 +185,9 @@ class Run:
                 case Pending() if _misses_another(step, entry, observation):
                     await self._recorder.written(step, entry)
                     return observation
-            remaining = self._recorder.remaining_seconds(entry)
-            if remaining <= 0:
+            if last:
                 return self._after_settle_time(step, entry, observation, error)
+            remaining = self._recorder.remaining_seconds(entry)
             await self._wait(min(step.settle.interval.total_seconds(), remaining))
 
     def _after_settle_time(

@@ -34,7 +34,7 @@ from tests.property.model import EFFECTS, OF_METHOD, ModelTimeDatabase, Reply, u
 from tests.property.world import ACTOR, MADE, UNDONE, Incident, Schedule, World
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     from service.posting.ledger import Posting
 
@@ -55,16 +55,19 @@ REPLIES = st.lists(
 class PostingMachine(RuleBasedStateMachine):
     """The life of one document."""
 
-    def __init__(self, runner: asyncio.Runner, world: World) -> None:
+    runner: asyncio.Runner
+    database: ModelTimeDatabase
+    present: World
+
+    def __init__(self) -> None:
         super().__init__()
-        self._runner = runner
-        self.world = world
-        self.posting: Posting = self._do(world.accept())
+        self.world = type(self).present = World(self.database)
         self.whole = True
+        self.posting: Posting = self._do(self.world.accept())
 
     def _do(self, doing: Coroutine[Any, Any, T]) -> T:
         self.whole = False
-        done = self._runner.run(doing)
+        done = self.runner.run(doing)
         self.whole = True
         return done
 
@@ -197,23 +200,65 @@ def profile() -> settings:
     )
 
 
-@pytest.mark.timeout(0 if EXAMPLES else 120)
-def test_any_schedule_ends_in_one_effect_of_each_step(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever Odoo, workers and people do."""
+@pytest.fixture
+def machine(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[PostingMachine]]:
+    """The machine on a fresh database, in the model's time."""
     with asyncio.Runner() as runner:
         database = ModelTimeDatabase(database_url)
         runner.run(use_model_time(database))
 
         class Machine(PostingMachine):
-            def __init__(self) -> None:
-                world = World(database)
-                monkeypatch.setattr(clocks, "seconds", lambda: world.clock.now)
-                monkeypatch.setattr(runs, "asyncio", SimpleNamespace(wait_for=world.wait_for))
-                super().__init__(runner, world)
+            """Of this database."""
 
-        try:
-            run_state_machine_as_test(Machine, settings=profile())
-        finally:
-            runner.run(database.close())
+        Machine.runner, Machine.database = runner, database
+
+        async def wait_for(waiting: Coroutine[Any, Any, Any], timeout: float) -> None:  # noqa: ASYNC109  asyncio's
+            await Machine.present.wait_for(waiting, timeout)
+
+        monkeypatch.setattr(clocks, "seconds", lambda: database.clock.now)
+        monkeypatch.setattr(runs, "asyncio", SimpleNamespace(wait_for=wait_for))
+        yield Machine
+        runner.run(database.close())
+
+
+@pytest.mark.timeout(0 if EXAMPLES else 120)
+def test_any_schedule_ends_in_one_effect_of_each_step(machine: type[PostingMachine]) -> None:
+    """Whatever Odoo, workers and people do."""
+    run_state_machine_as_test(machine, settings=profile())
+
+
+def faster_during_a_conflict(state: PostingMachine) -> None:
+    """The call is not made again before another look."""
+    replies = [("make_bill", Reply.OTHER_WAS_FASTER, 1)]
+    state.a_worker_runs(incidents=[], replies=replies, look_seconds=0.1)
+
+
+def done_during_the_last_look(state: PostingMachine) -> None:
+    """What a look did not show that began before the end of the settle time may have come since."""
+    state.a_worker_runs(incidents=[], replies=[("make_bill", Reply.LATE, 99)], look_seconds=2.3)
+
+
+def canceled_with_a_write_under_way(state: PostingMachine) -> None:
+    """It is over when the write has come, so that it spoils nothing of the next posting."""
+    state.a_worker_runs(
+        incidents=[(6, Incident.DIES)], replies=[("write", Reply.LATE, 60)], look_seconds=0.1
+    )
+    state.the_posting_is_in_a_true_state()
+    state.somebody_cancels()
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [faster_during_a_conflict, done_during_the_last_look, canceled_with_a_write_under_way],
+)
+def test_a_schedule_that_once_failed(
+    machine: type[PostingMachine], schedule: Callable[[PostingMachine], None]
+) -> None:
+    """Found by the machine, or made of its parts."""
+    state = machine()
+
+    schedule(state)
+
+    state.nothing_was_done_wrong()
+    state.the_posting_is_in_a_true_state()
+    state.teardown()
