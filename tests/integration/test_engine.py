@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import BaseModel
 from redis.asyncio import Redis
+from sqlalchemy import text
 
 from service import jobs, workers
 from service.database import forbid_open_transaction
@@ -26,6 +27,7 @@ from service.odoo.errors import (
     Unreachable,
     UserFault,
 )
+from service.posting import audit
 from service.posting import run as runs
 from service.posting.engine import Engine
 from service.posting.ledger import Ledger
@@ -50,8 +52,9 @@ from service.pulse import Pulse
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from service.database import Database
-    from service.posting import audit
     from service.posting.ledger import Claim, Entry
 
 ACTOR = Actor(name="tester", ip="127.0.0.1")
@@ -1050,6 +1053,35 @@ async def test_without_redis_nothing_is_even_claimed(bench: Bench, redis: Redis)
     bench.locks._redis = redis
 
     assert await bench.actions(posting_id) == ["0 accept"]
+
+
+async def test_an_audit_that_cannot_be_written_spoils_no_other_posting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step is not recorded without it, the next posting is, and a resume finds the effect."""
+    append = audit.append
+
+    async def refuse(connection: AsyncConnection, *records: audit.Record) -> None:
+        if any(record.action == "done" and record.step == 2 for record in records):
+            await connection.execute(text("SELECT 1 / 0"))
+        await append(connection, *records)
+
+    monkeypatch.setattr(audit, "append", refuse)
+    broken = await bench.accept("one")
+    await bench.engine.run(broken)
+    monkeypatch.setattr(audit, "append", append)
+    other = await bench.accept("two")
+    await bench.engine.run(other)
+
+    assert await bench.status(broken) == ("failed", "internal_error")
+    entries = {entry.number: entry.state for entry in await bench.ledger.entries(broken)}
+    assert entries[2] == "started"
+    assert await bench.status(other) == ("completed", None)
+    await bench.ledger.resume(broken, ACTOR)
+    await bench.engine.run(broken)
+    assert await bench.status(broken) == ("completed", None)
+    assert bench.odoo.calls.count("make_order") == 1
+    assert (await bench.ledger.verify(broken)).valid
 
 
 async def test_a_network_call_inside_a_transaction_raises(database: Database) -> None:

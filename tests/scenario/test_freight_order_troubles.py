@@ -401,6 +401,23 @@ async def test_a_cancelled_bill_needs_a_person(office: Office, mended: str) -> N
     assert len(office.bills(document)) == 1
 
 
+async def test_a_bill_that_odoo_refuses_is_not_asked_for_again(office: Office) -> None:
+    """A business rule, such as nothing to bill: told in Odoo's words, once; a person resumes."""
+    document = office.document()
+    office.trouble(
+        "user_error", "action_create_invoice", model=ORDER, message="There is nothing to bill."
+    )
+    posting_id = await office.post(document)
+
+    posting = await office.run(posting_id)
+
+    assert (posting.status, posting.code) == ("failed", "odoo_user_fault")
+    assert says in str(posting.message)
+    assert office.calls()[CREATE] == 1
+    await office.resume(posting_id)
+    office.assert_posted(document)
+
+
 async def test_a_deleted_bill_is_created_again(office: Office) -> None:
     """Deleted by a person while the posting was stopped."""
     document = office.document()
