@@ -404,9 +404,8 @@ async def test_a_cancelled_bill_needs_a_person(office: Office, mended: str) -> N
 async def test_a_bill_that_odoo_refuses_is_not_asked_for_again(office: Office) -> None:
     """A business rule, such as nothing to bill: told in Odoo's words, once; a person resumes."""
     document = office.document()
-    office.trouble(
-        "user_error", "action_create_invoice", model=ORDER, message="There is nothing to bill."
-    )
+    says = "There is nothing to bill."
+    office.trouble("user_error", "action_create_invoice", model=ORDER, message=says)
     posting_id = await office.post(document)
 
     posting = await office.run(posting_id)
