@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import sys
 from contextlib import aclosing, asynccontextmanager
@@ -27,23 +28,30 @@ from service import (
     screen,
     telemetry,
     worker,
+    workers,
 )
 from service.client import ApiClient, ApiError
 from service.database import Database
 from service.demo import Demo
-from service.errors import EclusaError, Misconfigured
+from service.errors import EclusaError, LiveRun, Misconfigured
 from service.odoo.client import diagnose
+from service.odoo.errors import OdooError
 from service.runtime import open_runtime
 from service.settings import Settings
 from service.simulator import app as simulated
 from service.simulator import faults
 from service.simulator.bulk import BulkOptions
+from service.sync.engine import SyncEngine
+from service.sync.generic import define
+from service.sync.mirror import Mirror
+from service.sync.runs import Runs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 
     from service.posting.chain import Verdict
     from service.posting.ledger import Ledger
+    from service.sync.runs import Mode
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -60,12 +68,14 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(no_args_is_help=True, help="API keys.")
 connections_app = typer.Typer(no_args_is_help=True, help="Connections to Odoo.")
+sync_app = typer.Typer(no_args_is_help=True, help="Mirrors of Odoo's rows in PostgreSQL.")
 audit_app = typer.Typer(
     no_args_is_help=True, help="What was done, by whom, and whether that was changed."
 )
 app.add_typer(keys_app, name="keys")
 app.add_typer(connections_app, name="connections")
 app.add_typer(audit_app, name="audit")
+app.add_typer(sync_app, name="sync")
 
 out = Console()
 err = Console(stderr=True)
@@ -77,6 +87,9 @@ def _run(work: Coroutine[Any, Any, int | None]) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             code = runner.run(work)
     except ApiError as error:
+        err.print(str(error), style="red", markup=False)
+        raise typer.Exit(EXIT_FAILED) from error
+    except OdooError as error:
         err.print(str(error), style="red", markup=False)
         raise typer.Exit(EXIT_FAILED) from error
     except EclusaError as error:
@@ -469,6 +482,80 @@ async def _verdicts(ledger: Ledger, wanted: UUID | None) -> AsyncGenerator[Verdi
     while page := await ledger.ids(last, VERIFY_PAGE):
         for last in page:
             yield await ledger.verify(last)
+
+
+@sync_app.command("run")
+def run_sync(
+    name: Annotated[str, typer.Argument(help="a sync of the configuration file")],
+    connection: Annotated[
+        str, typer.Option(help="which Odoo", envvar="ECLUSA_CONNECTION")
+    ] = "main",
+    full: Annotated[
+        bool, typer.Option("--full", help="read all rows, not just changed ones")
+    ] = False,
+    accept_removals: Annotated[
+        bool, typer.Option("--accept-removals", help="also take many rows away at once")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the run as JSON only")] = False,
+) -> None:
+    """Bring the table mirror.NAME to what Odoo has. Exit 0 when it is, 1 when the run failed.
+
+    A run that was killed goes on at its page.
+    """
+    mode: Mode = "full" if full else "incremental"
+    _run(
+        _run_sync(
+            Settings(), name, connection, mode, accept_removals=accept_removals, as_json=as_json
+        )
+    )
+
+
+async def _run_sync(
+    given: Settings,
+    name: str,
+    connection: str,
+    mode: Mode,
+    *,
+    accept_removals: bool,
+    as_json: bool,
+) -> int | None:
+    async with _servers(given) as settings, open_runtime(settings) as runtime:
+        config = runtime.connections.sync(name)
+        odoo = runtime.connections.client(connection)
+        definition = define(name, config, await odoo.fields_get(config.model, ("type",)))
+        runs = Runs(runtime.database)
+        try:
+            run = await runs.start(
+                connection, name, mode, getpass.getuser(), accept_removals=accept_removals
+            )
+            run_id = run.id
+        except LiveRun as live:
+            run_id = live.run_id  # goes on with it, unless its worker lives
+        worker_name = worker.name()
+        async with workers.alive(runtime.database, worker_name, settings.heartbeat / 8):
+            engine = SyncEngine(
+                runtime.database,
+                runs,
+                worker=worker_name,
+                silence=settings.heartbeat * 3 / 4,
+                show=lambda run: err.print(screen.page(run), markup=False),
+            )
+            ended = await engine.run(run_id, definition, Mirror(definition), odoo)
+    ended = ended or await runs.get(run_id)
+    if as_json:
+        sys.stdout.write(documents.to_json(ended.__dict__) + "\n")
+    else:
+        out.print(screen.sync(ended), markup=False)
+    return None if ended.status == "completed" else EXIT_FAILED
+
+
+@sync_app.command("list")
+def list_syncs() -> None:
+    """Show the syncs of the configuration file."""
+    table = Table("name", "model", "fields", "domain")
+    for name, config in configured.load(Settings().config).syncs.items():
+        table.add_row(name, config.model, ", ".join(config.fields), json.dumps(config.domain))
+    out.print(table)
 
 
 @connections_app.command("test")

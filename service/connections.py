@@ -15,6 +15,7 @@ from service.errors import Misconfigured, UnknownName
 from service.odoo.client import Client
 from service.odoo.transport import Connection
 from service.posting.step import Deployment
+from service.sync.generic import NAME, SyncConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,6 +82,7 @@ class ConfigFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     connections: dict[str, ConnectionConfig] = Field(default_factory=dict)
+    syncs: dict[Annotated[str, Field(pattern=NAME)], SyncConfig] = Field(default_factory=dict)
 
 
 def _problems(error: ValidationError, prefix: str = "") -> str:
@@ -145,6 +147,17 @@ class Connections:
             self._clients[name] = client
             self._stack.push_async_callback(client.close)
         return self._clients[name]
+
+    @property
+    def syncs(self) -> Mapping[str, SyncConfig]:
+        """The syncs of the file, by name."""
+        return self._config.syncs
+
+    def sync(self, name: str) -> SyncConfig:
+        """One sync; raises `UnknownName`."""
+        if name not in self._config.syncs:
+            raise UnknownName("sync", name, sorted(self._config.syncs))
+        return self._config.syncs[name]
 
     def rights(self, name: str) -> dict[str, list[Operation]]:
         """What the user of a connection must be allowed to, for all kinds that it has."""

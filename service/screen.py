@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from service.posting.audit import Record
     from service.posting.chain import Verdict
+    from service.sync.runs import SyncRun
 
 SIGNS = {
     "open": ("·", "dim"),
@@ -137,6 +138,18 @@ def audit(records: Sequence[Record]) -> Table:
 def verdict_json(verdict: Verdict) -> str:
     """A verdict as a line of JSON."""
     return documents.to_json({**asdict(verdict), "valid": verdict.valid})
+
+
+def page(run: SyncRun) -> str:
+    """How far a sync is, after a page."""
+    return f"page {run.pages}: {run.read} rows read, {run.written} new or changed"
+
+
+def sync(run: SyncRun) -> str:
+    """How a run of a sync has ended."""
+    why = f" {run.code}: {run.message}" if run.code else ""
+    counts = f"{run.read} rows read, {run.written} new or changed, {run.removed} removed"
+    return f"{run.name} on {run.connection}: {run.status}, {counts}{why}"
 
 
 @contextmanager

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sqlalchemy import ARRAY, Uuid, any_, func, literal, select, tuple_, union_all, update
 from sqlalchemy.dialects.postgresql import insert
 
-from service import documents
+from service import documents, workers
 from service.errors import EclusaError, FenceLost, LivePosting, UnknownName, WrongStatus
 from service.posting import audit, batch, chain
 from service.posting.batch import Batch, Taken
 from service.posting.step import Actor
-from service.tables import BatchRow, PostingRow, StepRow, WorkerRow
+from service.tables import BatchRow, PostingRow, StepRow
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -498,7 +498,7 @@ class Ledger:
                 return None
             running = posting.status == "running"
             others = running and posting.worker not in {None, worker}
-            if others and await _was_seen(pen.connection, posting.worker, silence):
+            if others and await workers.lives(pen.connection, posting.worker, silence):
                 return None
             await pen.raise_numbers(fence=True)
             verb = "taken over by" if running else "claimed by"
@@ -736,13 +736,6 @@ def _open_doubt(posting: Posting, at: datetime, entries: Sequence[Entry]) -> Ent
 
 async def _doubts(connection: AsyncConnection, posting_id: UUID) -> list[Entry]:
     return [entry for entry in await _entries(connection, posting_id) if entry.in_doubt]
-
-
-async def _was_seen(connection: AsyncConnection, worker: str | None, silence: timedelta) -> bool:
-    seen = await connection.scalar(
-        select(WorkerRow.seen_at > func.clock_timestamp() - silence).where(WorkerRow.id == worker)
-    )
-    return bool(seen)
 
 
 async def _entries(connection: AsyncConnection, posting_id: UUID) -> list[Entry]:

@@ -20,7 +20,7 @@ from service.odoo.errors import OdooError
 from service.odoo.records import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -58,25 +58,41 @@ class Refusal(EclusaError):
         self.code = code
 
 
+def _nothing(_: SyncRun) -> None:
+    """Show nothing."""
+
+
 class SyncEngine:
     """Brings the mirrors of one database up to date."""
 
-    def __init__(self, database: Database, runs: Runs, worker: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        runs: Runs,
+        *,
+        worker: str,
+        silence: timedelta,
+        show: Callable[[SyncRun], None] = _nothing,
+    ) -> None:
+        """Work as `worker`; take over from one that is silent for so long; `show` each page."""
         self._database = database
         self._runs = runs
         self._worker = worker
+        self._silence = silence
+        self._show = show
 
     async def run(
         self, run_id: UUID, definition: Definition, mirror: Mirror, odoo: Source
     ) -> SyncRun | None:
         """Take a run to its end, from where it was left; None when it is over already.
 
-        Raises `RunLost` once another worker has it, and `DatabaseUnavailable`.
+        Raises `LiveRun` while another worker has it, `RunLost` once one took it over, and
+        `DatabaseUnavailable`.
         """
-        claimed = await self._runs.claim(run_id, self._worker)
+        claimed = await self._runs.claim(run_id, self._worker, self._silence)
         if claimed is None:
             return None
-        work = _Work(self._database, self._runs, claimed, definition, mirror, odoo)
+        work = _Work(self._database, self._runs, claimed, definition, mirror, odoo, show=self._show)
         try:
             return await work.run()
         except (OdooError, Refusal) as error:
@@ -108,7 +124,10 @@ class _Work:
         definition: Definition,
         mirror: Mirror,
         odoo: Source,
+        *,
+        show: Callable[[SyncRun], None],
     ) -> None:
+        self._show = show
         self._database = database
         self._runs = runs
         self._run = run
@@ -186,6 +205,7 @@ class _Work:
                 read=run.read + len(page),
                 written=run.written + written,
             )
+        self._show(self._run)
 
     async def _pages(
         self, domain: Domain, fields: Sequence[str], after: int, limit: int

@@ -14,12 +14,13 @@ from uuid import uuid4
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from service import workers
 from service.errors import LiveRun, RunLost, UnknownName
 from service.tables import SyncCursorRow, SyncRunRow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -140,22 +141,24 @@ class Runs:
             return await self.start(connection, name, mode, actor, accept_removals=accept_removals)
         raise LiveRun(found.id, found.status)
 
-    async def claim(self, run_id: UUID, worker: str) -> SyncRun | None:
-        """Take a run, or take it over; None when it is over."""
+    async def claim(self, run_id: UUID, worker: str, silence: timedelta) -> SyncRun | None:
+        """Take a run, or take it over; None when it is over.
+
+        Raises `LiveRun` when another worker has it that was seen within `silence`.
+        """
         async with self._database.transaction() as transaction:
-            row = await transaction.execute(
-                update(SyncRunRow)
+            found = await transaction.execute(
+                select(SyncRunRow)
                 .where(SyncRunRow.id == run_id, SyncRunRow.status.in_(LIVE))
-                .values(
-                    status="running",
-                    worker=worker,
-                    fence=SyncRunRow.fence + 1,
-                    updated_at=func.clock_timestamp(),
-                )
-                .returning(SyncRunRow)
+                .with_for_update()
             )
-            found = row.one_or_none()
-        return None if found is None else _run(found)
+            row = found.one_or_none()
+            if row is None:
+                return None
+            if row.worker != worker and await workers.lives(transaction, row.worker, silence):
+                raise LiveRun(row.id, row.status)
+            pen = Pen(transaction, _run(row))
+            return await pen.write(status="running", worker=worker, fence=row.fence + 1)
 
     async def get(self, run_id: UUID) -> SyncRun:
         """One run; raises `UnknownName`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from service.database import Database
 
 LINE = "sale.order.line"
+SILENCE = timedelta(seconds=1)
 LINES = Definition(
     name="sale_line",
     title="lines of sales orders",
@@ -68,7 +70,7 @@ class Syncing:
 
     async def work(self, run: SyncRun, worker: str = "test") -> SyncRun:
         """The run as a worker left it."""
-        engine = SyncEngine(self.database, self.runs, worker)
+        engine = SyncEngine(self.database, self.runs, worker=worker, silence=SILENCE)
         ended = await engine.run(run.id, self.definition, self.mirror, self.odoo)
         assert ended is not None
         return ended

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from service import workers
 from service.errors import LiveRun, Misconfigured, RunLost
 from service.simulator.changes import Change, Scheduled
 from service.simulator.faults import Fault
 from service.sync.definition import Column
-from tests.factories.syncing import LINE, Syncing, syncing
+from tests.factories.syncing import LINE, SILENCE, Syncing, syncing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -236,13 +237,28 @@ async def test_a_run_goes_on_at_its_page(stage: Syncing) -> None:
 async def test_a_worker_that_was_overtaken_writes_nothing(stage: Syncing) -> None:
     """Its page is not written, nor its checkpoint, nor the cursor."""
     run = await stage.start()
-    claimed = await stage.runs.claim(run.id, "first")
+    claimed = await stage.runs.claim(run.id, "first", SILENCE)
     assert claimed is not None
-    await stage.runs.claim(run.id, "second")
+    await stage.runs.claim(run.id, "second", SILENCE)
 
     with pytest.raises(RunLost):
         async with stage.runs.writing(claimed):
             pass
+
+
+async def test_a_run_is_left_to_a_worker_that_lives(stage: Syncing) -> None:
+    """Only one that was not seen for a while is taken over."""
+    run = await stage.start()
+    async with stage.database.transaction() as connection:
+        await workers.show(connection, "first")
+    await stage.runs.claim(run.id, "first", SILENCE)
+
+    with pytest.raises(LiveRun):
+        await stage.work(run, "second")
+
+    async with stage.database.transaction() as connection:
+        await workers.leave(connection, "first")
+    assert (await stage.work(run, "second")).status == "completed"
 
 
 async def test_a_sync_runs_once_at_a_time(stage: Syncing) -> None:
