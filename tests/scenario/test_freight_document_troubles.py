@@ -193,7 +193,7 @@ async def test_a_stranger_as_taker_is_named(office: Office) -> None:
     [
         pytest.param(False, "it has no XML", id="no XML"),
         pytest.param(base64.b64encode(b"<nothing/>").decode(), "cannot be told", id="another XML"),
-        pytest.param("abc", "cannot be told", id="not base64"),
+        pytest.param(base64.b64encode(b"\x89PNG").decode(), "cannot be told", id="no XML at all"),
     ],
 )
 async def test_a_taker_that_cannot_be_told_asks_for_the_xml(
