@@ -30,9 +30,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 
 # Opens a folder, says so, and then does as it is told on its standard input.
+# A shell's background jobs ignore SIGINT, and so would all that they start.
 OWNER = """
-import asyncio, json, pathlib, sys
+import asyncio, json, pathlib, signal, sys
 from service import embedded
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 async def main():
     async with embedded.open_servers(pathlib.Path(sys.argv[1]), durable=False) as servers:
