@@ -64,6 +64,16 @@ def _product_fields() -> dict[str, fields.Field]:
             "Product Type", *kinds, default="consu", versions=frozenset({17})
         ),
         "is_storable": fields.boolean("Track Inventory", versions=frozenset({19})),
+        "tracking": fields.selection(
+            "Tracking",
+            ("serial", "By Unique Serial Number"),
+            ("lot", "By Lots"),
+            ("none", "No Tracking"),
+            default="none",
+            required=True,
+        ),
+        "use_expiration_date": fields.boolean("Use Expiration Date"),
+        "expiration_time": fields.integer("Days Until Expiration", default=0),
         "purchase_method": fields.selection(
             "Control Policy",
             ("purchase", "On ordered quantities"),
@@ -262,6 +272,10 @@ class PickingType(Model):
             ("internal", "Internal Transfer"),
             default="incoming",
         ),
+        "default_location_src_id": fields.many2one("stock.location", "Source Location"),
+        "default_location_dest_id": fields.many2one("stock.location", "Destination Location"),
+        "use_create_lots": fields.boolean("Create New Lots/Serial Numbers", default=True),
+        "use_existing_lots": fields.boolean("Use Existing Lots/Serial Numbers", default=True),
         "company_id": fields.many2one("res.company", "Company", required=True),
         "active": fields.boolean("Active", default=True),
     }

@@ -16,12 +16,14 @@ class Options:
     for approval unless `approver` is `automatic`; `user` lets the calling user approve orders of
     the purchase team, `other` nobody but a person in Odoo. `link_order_to_document` says whether
     generating an order also fills `purchase_id` of the document, which real data often lacks.
+    With `immediate_transfer`, validating a picking of which nothing was picked asks first.
     """
 
     durations: dict[str, float] = field(default_factory=dict)
     approval_limit: float | None = None
     approver: Approver = "automatic"
     link_order_to_document: bool = True
+    immediate_transfer: bool = False
 
     def duration(self, model: str, method: str) -> float:
         """Return how many seconds a call computes before it applies."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from service.simulator import actions, bills, catalog, errors, fields
+from service.simulator import actions, bills, catalog, errors, fields, picking
 from service.simulator.orm import NEW_VERSION, Model, Operation, Record, record_method
 
 if TYPE_CHECKING:
@@ -248,6 +248,11 @@ class PurchaseOrder(Model):
         "notes": fields.html("Terms and Conditions", versions=frozenset({17})),
         "note": fields.html("Terms and Conditions", versions=frozenset({19})),
         "order_line": fields.one2many("purchase.order.line", "order_id", "Order Lines"),
+        "picking_ids": fields.many2many(
+            "stock.picking",
+            "Receptions",
+            compute=lambda order: [one.id for one in picking.of_order(order.model.env, order.id)],
+        ),
         "invoice_ids": fields.many2many("account.move", "Bills", readonly=True, copied=False),
         "invoice_count": fields.integer(
             "Bill Count", compute=lambda order: len(order["invoice_ids"] or ())
@@ -323,6 +328,7 @@ class PurchaseOrder(Model):
                     "Unable to cancel this purchase order. "
                     "You must first cancel the related vendor bills."
                 )
+            picking.stop_expecting(order)
             order.update(state="cancel")
 
     @record_method
@@ -374,6 +380,7 @@ class PurchaseOrder(Model):
     def _approve(self, order: Record) -> None:
         check_companies(order)
         order.update(state="purchase", date_approve=self.env.now)
+        picking.expect(order)
 
 
 class PurchaseOrderLine(Model):
@@ -402,6 +409,7 @@ class PurchaseOrderLine(Model):
         "qty_received": fields.floating("Received Qty", default=0.0, copied=False),
         "qty_invoiced": fields.floating("Billed Qty", compute=billed_quantity),
         "qty_to_invoice": fields.floating("To Invoice Quantity", compute=quantity_to_bill),
+        "move_ids": fields.one2many("stock.move", "purchase_line_id", "Reservation"),
         "invoice_lines": fields.one2many("account.move.line", "purchase_line_id", "Bill Lines"),
         "l10n_br_operacao_id": fields.many2one(catalog.OPERATION_MODEL, "Fiscal Operation"),
         "taxes_id": fields.many2many("account.tax", "Taxes", versions=frozenset({17})),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from service.simulator import catalog, fiscal, partners
+from service.simulator import catalog, fiscal, partners, stock
 from service.simulator.documents import City, Party
 
 if TYPE_CHECKING:
@@ -232,6 +232,7 @@ def plant(env: Environment, *, login: str, password: str, observer: tuple[str, s
         _plant_company(env, company)
     for carrier in env.seed.carriers:
         _plant_carrier(env, carrier)
+    stock.plant(env)
     _plant_catalog(env)
     _plant_sales(env)
     _plant_users(env, (login, password), observer)

@@ -23,9 +23,12 @@ from service.simulator import (
     invoke,
     orm,
     partners,
+    picking,
     purchase,
+    quality,
     sales,
     seed,
+    stock,
 )
 from service.simulator.database import Database
 from service.simulator.options import Options
@@ -62,6 +65,9 @@ def registry() -> dict[str, type[Model]]:
         catalog.MODELS,
         purchase.MODELS,
         sales.MODELS,
+        stock.MODELS,
+        picking.MODELS,
+        quality.MODELS,
         bills.MODELS,
         dfe.MODELS,
         attachments.MODELS,

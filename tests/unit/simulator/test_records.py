@@ -25,18 +25,21 @@ def recorded_fields(version: int) -> dict[str, dict[str, dict[str, Any]]]:
     return recorded
 
 
-# Fields of modules that the recorded servers do not have: the localisation, delivery, stock.
+# Fields of modules that the recorded servers do not have: the localisation, delivery, expiry dates.
 LOCALISATION = frozenset(
     {
         "agendamento",
         "carrier_id",
         "dfe_id",
+        "expiration_date",
+        "expiration_time",
         "is_current_approver",
         "payment_provider_id",
         "picking_note",
         "qty_cancelado",
         "qty_saldo",
         "team_id",
+        "use_expiration_date",
     }
 )
 
