@@ -1,16 +1,18 @@
-"""Vendor bills: made from orders, taxed, posted, taken back."""
+"""Entries and their items: vendor bills from orders, customer invoices, entries of payments."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from service.simulator import catalog, errors, fields
+from service.simulator import catalog, errors, fields, reconciliation
 from service.simulator.orm import NEW_VERSION, Model, Operation, Record, record_method
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from service.simulator.orm import Environment
+    from service.simulator.seed import Accounts
 
 READERS = {
     17: (
@@ -45,6 +47,10 @@ FROZEN_WHEN_POSTED = (
     "invoice_line_ids",
     "line_ids",
 )
+# What of an item holds once its entry is posted.
+FROZEN_ITEM = frozenset({"account_id", "credit", "debit"})
+TO_BE_PAID = frozenset({"asset_receivable", "liability_payable"})
+UNCHECKED = "check_move_validity"
 INVOICE_TYPES = (
     ("entry", "Journal Entry"),
     ("out_invoice", "Customer Invoice"),
@@ -80,35 +86,90 @@ def subtotal_of(line: Record) -> float:
     return round((line["quantity"] or 0.0) * (line["price_unit"] or 0.0), 2)
 
 
-def amount_of(bill: Record) -> float:
+def product_total(bill: Record) -> float:
     """Return the sum of the product lines."""
     return round(sum(subtotal_of(line) for line in bill.many("invoice_line_ids")), 2)
 
 
+def instalments_of(bill: Record) -> list[Record]:
+    """Return the items that are to be paid."""
+    return [line for line in bill.many("line_ids") if line["account_type"] in TO_BE_PAID]
+
+
+def amount_of(bill: Record) -> float:
+    """Return what is to be paid of an invoice, the debits of any other entry."""
+    if bill["move_type"] == "entry":
+        return sum(reconciliation.cents(line["debit"]) for line in bill.many("line_ids")) / 100
+    return _sum(line["balance"] for line in instalments_of(bill)) or product_total(bill)
+
+
 def residual_of(bill: Record) -> float:
     """Return what is still to be paid."""
-    return 0.0 if bill["payment_state"] == "paid" else amount_of(bill)
+    return _sum(line["amount_residual"] for line in instalments_of(bill))
+
+
+def _sum(amounts: Iterable[float]) -> float:
+    return abs(sum(reconciliation.cents(amount) for amount in amounts)) / 100
+
+
+def payment_state_of(bill: Record) -> str:
+    """Return how far an invoice is paid."""
+    if bill["state"] != "posted" or bill["move_type"] == "entry":
+        return "not_paid"
+    left, total = residual_of(bill), amount_of(bill)
+    if left >= total:
+        return "not_paid"
+    return "partial" if left else "paid"
+
+
+def has_matches(bill: Record) -> bool:
+    """Whether any item is matched with another entry's."""
+    return any(reconciliation.partials_of(line) for line in bill.many("line_ids"))
+
+
+def accounts_of(bill: Record) -> Accounts:
+    """Return the accounts of the entry's company."""
+    return bill.model.env.seed.company(bill["company_id"]).accounts
 
 
 def balance(bill: Record) -> None:
-    """Give product lines their debit, and the bill one payable line for the sum."""
+    """Give product lines their amounts, and one line for the sum that is to be paid.
+
+    An invoice of several instalments, or with a discount, is balanced by who made it.
+    """
+    terms = [line for line in bill.many("line_ids") if line["display_type"] == "payment_term"]
+    discounts = [line for line in bill.many("line_ids") if line["display_type"] == "discount"]
+    if bill["move_type"] == "entry" or discounts or len(terms) > 1:
+        return
+    sold = bill["move_type"].startswith("out_")
+    own, opposite = ("credit", "debit") if sold else ("debit", "credit")
+    accounts = accounts_of(bill)
     for line in bill.many("invoice_line_ids"):
-        line.update(debit=subtotal_of(line))
-    total = amount_of(bill)
-    payable = [line for line in bill.many("line_ids") if line["display_type"] == "payment_term"]
+        account_id = line["account_id"] or (accounts.sales if sold else accounts.purchases)
+        line.update(**{own: subtotal_of(line), "account_id": account_id})
+    total = product_total(bill)
     values = {
-        "credit": total,
-        "amount_residual": -total,
+        opposite: total,
+        "account_id": accounts.receivable if sold else accounts.payable,
         "date_maturity": bill["invoice_date_due"],
         "partner_id": bill["partner_id"],
         "company_id": bill["company_id"],
     }
-    if payable:
-        payable[0].update(**values)
+    if terms:
+        terms[0].update(**values)
     elif total:
         lines = bill.model.env["account.move.line"]
         lines.insert({**values, "move_id": bill.id, "display_type": "payment_term"})
     bill.update()
+
+
+def check_balanced(entry: Record) -> None:
+    """Refuse an entry whose debits are not its credits."""
+    lines = entry.many("line_ids")
+    if not all(line["account_id"] for line in lines):
+        return
+    if sum(reconciliation.cents(line["balance"]) for line in lines):
+        raise errors.UserError(f"The entry {entry.label} is not balanced.")
 
 
 def journal_of(env: Environment, company_id: int, move_type: str) -> int | None:
@@ -178,8 +239,52 @@ def _add_line(bill: Record, line: Record, quantity: float) -> None:
     )
 
 
+def post(entry: Record) -> None:
+    """Post a draft, and number it."""
+    _check_postable(entry)
+    if entry["name"] in {None, DRAFT_NAME}:
+        entry.update(name=next_number(entry))
+    entry.update(state="posted", invoice_date_due=entry["invoice_date_due"])
+
+
+def _check_postable(entry: Record) -> None:
+    if entry["state"] != "draft":
+        raise errors.UserError(f"The entry {entry['name']} (id {entry.id}) must be in draft.")
+    if entry["move_type"].startswith("in_"):
+        _check_vendor_bill(entry)
+    if not entry["invoice_line_ids"]:
+        raise errors.UserError("You need to add a line before posting.")
+    check_balanced(entry)
+
+
+def _check_vendor_bill(bill: Record) -> None:
+    if not bill["partner_id"]:
+        raise errors.UserError(
+            "The field 'Vendor' is required, please complete it to validate the Vendor Bill."
+        )
+    if not bill["invoice_date"]:
+        raise errors.UserError("The Bill/Refund date is required to validate this document.")
+    if not bill["invoice_date_due"]:
+        raise errors.UserError("The due date is required to validate this document.")
+
+
+def reset_to_draft(entry: Record) -> None:
+    """Take a posted or cancelled entry back to draft; what settled its items no more does."""
+    if entry["state"] not in {"posted", "cancel"}:
+        raise errors.UserError("Only posted/cancelled journal entries can be reset to draft.")
+    reconciliation.undo(entry.many("line_ids"))
+    entry.update(state="draft")
+
+
+def cancel(entry: Record) -> None:
+    """Cancel a draft."""
+    if entry["state"] != "draft":
+        raise errors.UserError("Only draft journal entries can be cancelled.")
+    entry.update(state="cancel")
+
+
 class AccountMove(Model):
-    """Entries, of which only bills are used here."""
+    """Entries: bills and invoices, and what payments and bank statements book."""
 
     model = "account.move"
     title = "Journal Entry"
@@ -222,9 +327,16 @@ class AccountMove(Model):
             ("partial", "Partially Paid"),
             ("reversed", "Reversed"),
             ("invoicing_legacy", "Invoicing App Legacy"),
-            default="not_paid",
-            readonly=True,
-            copied=False,
+            compute=payment_state_of,
+        ),
+        "payment_id": fields.many2one(
+            "account.payment", "Payment", copied=False, versions=frozenset({17})
+        ),
+        "origin_payment_id": fields.many2one(
+            "account.payment", "Payment", copied=False, versions=frozenset({19})
+        ),
+        "statement_line_id": fields.many2one(
+            "account.bank.statement.line", "Statement Line", copied=False
         ),
         "payment_provider_id": fields.many2one("payment.provider", "Payment Provider"),
         "team_id": fields.many2one("crm.team", "Team"),
@@ -252,6 +364,13 @@ class AccountMove(Model):
         "amount_tax": fields.monetary("Tax", compute=lambda _: 0.0),
         "amount_total": fields.monetary("Total", compute=amount_of),
         "amount_residual": fields.monetary("Amount Due", compute=residual_of),
+        "amount_residual_signed": fields.monetary(
+            "Amount Due Signed",
+            compute=lambda bill: _signed(bill, residual_of(bill)),
+        ),
+        "has_reconciled_entries": fields.boolean(
+            "Has Reconciled Entries", compute=has_matches, searchable=False
+        ),
     }
 
     def value(self, record_id: int, name: str) -> Any:
@@ -278,7 +397,9 @@ class AccountMove(Model):
 
     def on_created(self, record_id: int) -> None:
         """Balance the product lines."""
-        balance(self.record(record_id))
+        entry = self.record(record_id)
+        balance(entry)
+        check_balanced(entry)
 
     @record_method
     def write(self, ids: list[int], vals: Any) -> bool:
@@ -289,7 +410,12 @@ class AccountMove(Model):
         for bill in self.records(ids):
             if bill["state"] == "posted":
                 self._refuse_frozen(vals)
-        return super().write(ids, vals)
+        # Commands change one item after the other: only the whole has to be balanced.
+        context = {**self.env.context, UNCHECKED: False}
+        super(AccountMove, AccountMove(replace(self.env, context=context))).write(ids, vals)
+        for entry in self.records(ids):
+            check_balanced(entry)
+        return True
 
     def _refuse_frozen(self, vals: Mapping[str, Any]) -> None:
         touched = [name for name in vals if name in FROZEN_WHEN_POSTED]
@@ -336,48 +462,20 @@ class AccountMove(Model):
     def action_post(self, ids: list[int]) -> bool:
         """Post drafts. Success is the answer `false`: there is no screen to open next."""
         for bill in self._writable(ids):
-            self._check_postable(bill)
-            if bill["name"] in {None, DRAFT_NAME}:
-                bill.update(name=next_number(bill))
-            due = bill["invoice_date_due"]
-            bill.update(state="posted", invoice_date_due=due)
+            post(bill)
         return False
-
-    def _check_postable(self, bill: Record) -> None:
-        if bill["state"] != "draft":
-            raise errors.UserError(f"The entry {bill['name']} (id {bill.id}) must be in draft.")
-        if bill["move_type"].startswith("in_"):
-            if not bill["partner_id"]:
-                raise errors.UserError(
-                    "The field 'Vendor' is required, please complete it to validate the "
-                    "Vendor Bill."
-                )
-            if not bill["invoice_date"]:
-                raise errors.UserError(
-                    "The Bill/Refund date is required to validate this document."
-                )
-            if not bill["invoice_date_due"]:
-                raise errors.UserError("The due date is required to validate this document.")
-        if not bill["invoice_line_ids"]:
-            raise errors.UserError("You need to add a line before posting.")
 
     @record_method
     def button_draft(self, ids: list[int]) -> None:
-        """Take posted or cancelled entries back to draft."""
+        """Take posted or cancelled entries back to draft; what settled their items no more does."""
         for bill in self._writable(ids):
-            if bill["state"] not in {"posted", "cancel"}:
-                raise errors.UserError(
-                    "Only posted/cancelled journal entries can be reset to draft."
-                )
-            bill.update(state="draft")
+            reset_to_draft(bill)
 
     @record_method
     def button_cancel(self, ids: list[int]) -> None:
         """Cancel drafts."""
         for bill in self._writable(ids):
-            if bill["state"] != "draft":
-                raise errors.UserError("Only draft journal entries can be cancelled.")
-            bill.update(state="cancel")
+            cancel(bill)
 
     @record_method
     def onchange_l10n_br_calcular_imposto(self, ids: list[int]) -> None:
@@ -404,8 +502,25 @@ class AccountMove(Model):
         return found
 
 
+def _signed(bill: Record, amount: float) -> float:
+    return -amount if bill["move_type"] in {"in_invoice", "out_refund"} else amount
+
+
+def payment_of(line: Record) -> int | None:
+    """Return the payment whose entry an item belongs to."""
+    name = "origin_payment_id" if line.model.env.version >= NEW_VERSION else "payment_id"
+    payment_id: int | None = of_move(line, name)
+    return payment_id
+
+
+def account_type_of(line: Record) -> str | None:
+    """Return the type of an item's account."""
+    account = line.one("account_id")
+    return account["account_type"] if account else None
+
+
 class AccountMoveLine(Model):
-    """Items of entries: product lines and the payable line that balances them."""
+    """Items of entries: product lines, and the instalments that balance them."""
 
     model = "account.move.line"
     title = "Journal Item"
@@ -425,6 +540,23 @@ class AccountMoveLine(Model):
             compute=lambda line: of_move(line, "state"),
         ),
         "date": fields.day("Date", compute=lambda line: of_move(line, "date")),
+        "move_type": fields.selection(
+            "Type", *INVOICE_TYPES, compute=lambda line: of_move(line, "move_type")
+        ),
+        "ref": fields.char("Reference", compute=lambda line: of_move(line, "ref")),
+        "journal_id": fields.many2one(
+            "account.journal", "Journal", compute=lambda line: of_move(line, "journal_id")
+        ),
+        "payment_id": fields.many2one("account.payment", "Originator Payment", compute=payment_of),
+        "statement_line_id": fields.many2one(
+            "account.bank.statement.line",
+            "Originator Statement Line",
+            compute=lambda line: of_move(line, "statement_line_id"),
+        ),
+        "account_id": fields.many2one("account.account", "Account"),
+        "account_type": fields.selection(
+            "Internal Type", *catalog.ACCOUNT_TYPES, compute=account_type_of
+        ),
         "company_id": fields.many2one("res.company", "Company"),
         "partner_id": fields.many2one("res.partner", "Partner"),
         "purchase_line_id": fields.many2one("purchase.order.line", "Purchase Order Line"),
@@ -434,6 +566,7 @@ class AccountMoveLine(Model):
             "Display Type",
             ("product", "Product"),
             ("tax", "Tax"),
+            ("discount", "Discount"),
             ("payment_term", "Payment Term"),
             ("line_section", "Section"),
             ("line_note", "Note"),
@@ -446,12 +579,14 @@ class AccountMoveLine(Model):
         "price_total": fields.monetary("Total", compute=subtotal_of),
         "debit": fields.monetary("Debit", default=0.0),
         "credit": fields.monetary("Credit", default=0.0),
-        "balance": fields.monetary(
-            "Balance", compute=lambda line: round((line["debit"] or 0) - (line["credit"] or 0), 2)
-        ),
-        "amount_residual": fields.monetary("Residual Amount", default=0.0),
+        "balance": fields.monetary("Balance", compute=reconciliation.balance_of),
+        "amount_currency": fields.monetary("Amount in Currency", compute=reconciliation.balance_of),
+        **reconciliation.matching_fields(),
         "date_maturity": fields.day("Due Date"),
-        "reconciled": fields.boolean("Reconciled"),
+        "x_studio_nf_e": fields.char("NF-e", indexed=True),
+        "x_studio_status_de_pagamento": fields.char("Payment Status"),
+        "l10n_br_cobranca_parcela": fields.integer("Instalment"),
+        "l10n_br_paga": fields.boolean("Paid"),
         "l10n_br_operacao_id": fields.many2one(catalog.OPERATION_MODEL, "Fiscal Operation"),
     }
 
@@ -469,6 +604,36 @@ class AccountMoveLine(Model):
         """Return the number of the entry and the label."""
         line = self.record(record_id)
         return f"{of_move(line, 'name')} {line['name'] or ''}".strip()
+
+    @record_method
+    def write(self, ids: list[int], vals: Any) -> bool:
+        """Change items; what is posted holds its accounts and amounts, and entries are balanced."""
+        self.check_access("write")
+        lines = self.records(ids)
+        if FROZEN_ITEM & set(vals) and any(line["parent_state"] == "posted" for line in lines):
+            raise errors.UserError(
+                "You cannot do this modification on a posted journal entry, you can just change "
+                "some non legal fields. You must revert the journal entry to cancel it."
+            )
+        super().write(ids, vals)
+        if self.env.context.get(UNCHECKED, True):
+            for entry in self.env["account.move"].records({line["move_id"] for line in lines}):
+                check_balanced(entry)
+        return True
+
+    @record_method
+    def reconcile(self, ids: list[int]) -> None:
+        """Match items of one account with each other."""
+        self.check_access("write")
+        lines = self.records(ids)
+        self.check_rules(ids, "write")
+        reconciliation.reconcile(lines)
+
+    @record_method
+    def remove_move_reconcile(self, ids: list[int]) -> None:
+        """Take items out of their matches."""
+        self.check_access("write")
+        reconciliation.undo(self.records(ids))
 
     def on_written(self, record_id: int, values: Mapping[str, Any]) -> None:
         """Balance the entry again when a product line changed."""

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from service.simulator.orm import Environment, Record
 
 OPERATION_MODEL = "l10n_br_ciel_it_account.operacao"
+ACCOUNT_TYPES = (
+    ("asset_receivable", "Receivable"),
+    ("asset_cash", "Bank and Cash"),
+    ("asset_current", "Current Assets"),
+    ("liability_payable", "Payable"),
+    ("liability_current", "Current Liabilities"),
+    ("income", "Income"),
+    ("income_other", "Other Income"),
+    ("expense", "Expenses"),
+)
 
 
 class UnitOfMeasure(Model):
@@ -310,8 +320,44 @@ class FiscalOperation(Model):
     }
 
 
+def _companies_of(account: Record) -> tuple[int, ...]:
+    company_id = company_of(account)
+    return () if company_id is None else (company_id,)
+
+
+def company_of(account: Record) -> int | None:
+    """Return the company of an account, which 19 shows as a list of companies."""
+    row = account.model.table.rows.get(account.id, {})
+    company_id: int | None = row.get("company_id")
+    return company_id
+
+
+class Account(Model):
+    """Accounts of the general ledger; each belongs to one company."""
+
+    model = "account.account"
+    title = "Account"
+    order = "code, id"
+    company_rule = True
+    own_fields: ClassVar[dict[str, fields.Field]] = {
+        "code": fields.char("Code", required=True, indexed=True),
+        "name": fields.char("Account Name", required=True),
+        "account_type": fields.selection("Type", *ACCOUNT_TYPES, required=True),
+        "reconcile": fields.boolean("Allow Reconciliation"),
+        "company_id": fields.many2one("res.company", "Company", versions=frozenset({17})),
+        "company_ids": fields.many2many(
+            "res.company", "Companies", compute=_companies_of, versions=frozenset({19})
+        ),
+    }
+
+    def display(self, record_id: int) -> str:
+        """Return code and name."""
+        account = self.record(record_id)
+        return f"{account['code']} {account['name']}"
+
+
 class Journal(Model):
-    """Journals of entries."""
+    """Journals of entries. Money goes through those of bank and cash, and waits in suspense."""
 
     model = "account.journal"
     title = "Journal"
@@ -330,6 +376,8 @@ class Journal(Model):
         ),
         "sequence": fields.integer("Sequence", default=10),
         "company_id": fields.many2one("res.company", "Company", required=True),
+        "default_account_id": fields.many2one("account.account", "Default Account"),
+        "suspense_account_id": fields.many2one("account.account", "Suspense Account"),
         "active": fields.boolean("Active", default=True),
     }
 
@@ -358,5 +406,6 @@ MODELS: tuple[type[Model], ...] = (
     PaymentTerm,
     PickingType,
     FiscalOperation,
+    Account,
     Journal,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from service.simulator import errors
@@ -39,6 +40,7 @@ DATETIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 DATE_LENGTH = 10
 DATETIME_LENGTH = 19
 KILO = 1024
+CENT = Decimal("0.01")
 NUMBERS: frozenset[str] = frozenset({"float", "integer", "monetary"})
 TO_MANY: frozenset[str] = frozenset({"many2many", "one2many"})
 BOTH_VERSIONS = frozenset({17, 19})
@@ -194,6 +196,11 @@ def _number(value: Any) -> float:
     return number
 
 
+def rounded(amount: float) -> float:
+    """Round to two places as the server rounds money: half up, by the number as it is written."""
+    return float(Decimal(repr(amount)).quantize(CENT, ROUND_HALF_UP))
+
+
 def _choice(model: str, name: str, definition: Field, value: Any) -> str:
     if value not in {key for key, _ in definition.selection}:
         raise errors.value_error(f"Wrong value for {model}.{name}: {value!r}")
@@ -211,7 +218,7 @@ def _reference(value: Any) -> int | None:
 CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
     "boolean": bool,
     "integer": lambda value: int(_number(value)),
-    "monetary": lambda value: round(_number(value), 2),
+    "monetary": lambda value: rounded(_number(value)),
     "float": lambda value: round(_number(value), 6),
     "many2one": _reference,
     "date": lambda value: value if isinstance(value, date) else parse_date(str(value)),

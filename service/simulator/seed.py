@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
 from typing import TYPE_CHECKING, Any
 
 from service.simulator import catalog, fiscal, partners, stock
@@ -49,6 +50,31 @@ CITIES = {
         name="JOINVILLE", code="4209102", state="SC", state_code="42", state_name="Santa Catarina"
     ),
 }
+# What the accounts and journals of each company are called, and of which type they are.
+ACCOUNTS = {
+    "receivable": ("1120100001", "CLIENTES NACIONAIS", "asset_receivable"),
+    "payable": ("2110100001", "FORNECEDORES NACIONAIS", "liability_payable"),
+    "bank": ("1110200001", "BANCO CONTA MOVIMENTO", "asset_cash"),
+    "suspense": ("1110900001", "TRANSITORIA DE BANCO", "asset_current"),
+    "outstanding_receipts": ("1110900002", "RECEBIMENTOS PENDENTES", "asset_current"),
+    "outstanding_payments": ("1110900003", "PAGAMENTOS PENDENTES", "asset_current"),
+    "sales": ("3110100001", "VENDA DE MERCADORIAS", "income"),
+    "purchases": ("4110100001", "COMPRA DE SERVICOS", "expense"),
+    "discounts": ("3120100009", "DESCONTOS CONCEDIDOS", "expense"),
+    "interest_income": ("3210100001", "JUROS RECEBIDOS", "income_other"),
+    "interest_expense": ("4210100001", "JUROS PAGOS", "expense"),
+    "charges": ("4210100002", "DESPESAS BANCARIAS", "expense"),
+}
+RECONCILED = frozenset({"receivable", "payable", "outstanding_receipts", "outstanding_payments"})
+JOURNALS = {
+    "purchases": ("COM{company}", "Vendor Bills", "purchase"),
+    "miscellaneous": ("MISC", "Miscellaneous Operations", "general"),
+    "sales": ("VEN{company}", "Customer Invoices", "sale"),
+    "bank": ("BNK{company}", "Bank", "bank"),
+    "discount": ("DSC{company}", "Discounts", "cash"),
+    "agreement": ("ACD{company}", "Commercial Agreements", "cash"),
+    "returns": ("DEV{company}", "Returns", "cash"),
+}
 STATE_IDS = {"MG": 81, "PR": 86, "RJ": 87, "SC": 93, "SP": 95}
 
 
@@ -60,6 +86,37 @@ class Operations:
     interstate_normal: int
     intrastate_simplified: int
     interstate_simplified: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accounts:
+    """Ids of a company's accounts."""
+
+    receivable: int
+    payable: int
+    bank: int
+    suspense: int
+    outstanding_receipts: int
+    outstanding_payments: int
+    sales: int
+    purchases: int
+    discounts: int
+    interest_income: int
+    interest_expense: int
+    charges: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journals:
+    """Ids of a company's journals: two of entries, a bank, and one for each part of a title."""
+
+    purchases: int
+    miscellaneous: int
+    sales: int
+    bank: int
+    discount: int
+    agreement: int
+    returns: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +134,8 @@ class SeedCompany:
     default_picking_type_id: int
     generic_operation_id: int
     operations: Operations
+    accounts: Accounts
+    journals: Journals
 
     @property
     def party(self) -> Party:
@@ -108,11 +167,28 @@ class SeedCarrier:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeedCustomer:
+    """One customer."""
+
+    partner_id: int
+    name: str
+    cnpj: str
+    state: str
+
+    @property
+    def party(self) -> Party:
+        """The customer on a document."""
+        city = CITIES[self.state]
+        return Party(name=self.name, cnpj=self.cnpj, ie=_ie(self.partner_id), city=city)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Seed:
     """All ids that a deployment profile needs. `companies` is keyed by a short code."""
 
     companies: Mapping[str, SeedCompany]
     carriers: tuple[SeedCarrier, ...]
+    customers: tuple[SeedCustomer, ...]
     outsider: Party
     team_id: int
     payment_provider_id: int
@@ -170,7 +246,19 @@ def _company(number: int, code: str, name: str, cnpj_body: str, state: str) -> S
             intrastate_simplified=first + 38,
             interstate_simplified=first + 40,
         ),
+        accounts=_accounts(number),
+        journals=_journals(number),
     )
+
+
+def _accounts(number: int) -> Accounts:
+    names = (one.name for one in dataclass_fields(Accounts))
+    return Accounts(**{name: 20_000 + 100 * number + place for place, name in enumerate(names)})
+
+
+def _journals(number: int) -> Journals:
+    names = (one.name for one in dataclass_fields(Journals))
+    return Journals(**{name: 10 * number + place for place, name in enumerate(names)})
 
 
 def _carrier(
@@ -187,7 +275,7 @@ def _carrier(
 
 
 def default_seed() -> Seed:
-    """Return the invented deployment: four companies, six carriers."""
+    """Return the invented deployment: four companies, six carriers, two customers."""
     companies = (
         _company(1, "plant", "JACARANDA ALIMENTOS LTDA MATRIZ", "172334560001", "SP"),
         _company(3, "south", "JACARANDA ALIMENTOS LTDA SUL", "172334560002", "SC"),
@@ -202,9 +290,24 @@ def default_seed() -> Seed:
         _carrier(105, "LITORAL CARGAS ME", "173205080001", "SC", simplified=True),
         _carrier(106, "GUANABARA LOGISTICA LTDA", "7QH3M1V50001", "RJ"),
     )
+    customers = (
+        SeedCustomer(
+            partner_id=51,
+            name="SUPERMERCADOS JATOBA LTDA",
+            cnpj=fiscal.complete_cnpj("577215660001"),
+            state="SP",
+        ),
+        SeedCustomer(
+            partner_id=52,
+            name="EMPORIO SUCUPIRA SA",
+            cnpj=fiscal.complete_cnpj("693147180001"),
+            state="RJ",
+        ),
+    )
     return Seed(
         companies={one.code: one for one in companies},
         carriers=carriers,
+        customers=customers,
         outsider=Party(
             name="COMERCIAL OUTRO DONO LTDA",
             cnpj=fiscal.complete_cnpj("223606790001"),
@@ -232,6 +335,8 @@ def plant(env: Environment, *, login: str, password: str, observer: tuple[str, s
         _plant_company(env, company)
     for carrier in env.seed.carriers:
         _plant_carrier(env, carrier)
+    for customer in env.seed.customers:
+        _plant_partner(env, customer.partner_id, customer.party, customer_rank=1)
     stock.plant(env)
     _plant_catalog(env)
     _plant_sales(env)
@@ -302,23 +407,42 @@ def _plant_company(env: Environment, company: SeedCompany) -> None:
     kinds = ((company.default_picking_type_id, "Receipts", 1),)
     for type_id, name, sequence in (*kinds, (company.picking_type_id, "Freight Receipts", 5)):
         insert("stock.picking.type", type_id, name=name, sequence=sequence, company_id=company.id)
-    insert(
-        "account.journal",
-        10 * company.id,
-        name="Vendor Bills",
-        code=f"COM{company.id}",
-        type="purchase",
-        company_id=company.id,
-    )
-    insert(
-        "account.journal",
-        10 * company.id + 1,
-        name="Miscellaneous Operations",
-        code="MISC",
-        type="general",
-        company_id=company.id,
-    )
+    _plant_accounts(env, company)
+    _plant_journals(env, company)
     _plant_operations(env, company)
+
+
+def _plant_accounts(env: Environment, company: SeedCompany) -> None:
+    for name, account_id in asdict(company.accounts).items():
+        code, label, kind = ACCOUNTS[name]
+        env["account.account"].insert(
+            {
+                "code": code,
+                "name": label,
+                "account_type": kind,
+                "reconcile": name in RECONCILED,
+                "company_id": company.id,
+            },
+            account_id,
+        )
+
+
+def _plant_journals(env: Environment, company: SeedCompany) -> None:
+    for name, journal_id in asdict(company.journals).items():
+        code, label, kind = JOURNALS[name]
+        money = kind in {"bank", "cash"}
+        account_id = company.accounts.bank if name == "bank" else company.accounts.discounts
+        env["account.journal"].insert(
+            {
+                "name": label,
+                "code": code.format(company=company.id),
+                "type": kind,
+                "company_id": company.id,
+                "default_account_id": account_id if money else None,
+                "suspense_account_id": company.accounts.suspense if money else None,
+            },
+            journal_id,
+        )
 
 
 def _plant_operations(env: Environment, company: SeedCompany) -> None:

@@ -23,12 +23,16 @@ from service.simulator import (
     invoke,
     orm,
     partners,
+    payments,
     picking,
     purchase,
     quality,
+    reconciliation,
     sales,
     seed,
+    statements,
     stock,
+    titles,
 )
 from service.simulator.database import Database
 from service.simulator.options import Options
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from service.simulator.bulk import BulkOptions
     from service.simulator.changes import Change, Scheduled
     from service.simulator.orm import Environment, Model, Record
+    from service.simulator.titles import SeededTitle, TitleOptions
     from service.simulator.transactions import OpenTransaction
 
 SNAPSHOT_METHODS = frozenset(
@@ -69,6 +74,9 @@ def registry() -> dict[str, type[Model]]:
         picking.MODELS,
         quality.MODELS,
         bills.MODELS,
+        reconciliation.MODELS,
+        payments.MODELS,
+        statements.MODELS,
         dfe.MODELS,
         attachments.MODELS,
     )
@@ -332,6 +340,11 @@ class World:
             ]
         self.documents.update({one.key: one for one in made})
         return made
+
+    def add_title(self, options: TitleOptions) -> SeededTitle:
+        """Let an invoice or a bill stand open."""
+        with self.database.transaction():
+            return titles.issue(self.environment(), options)
 
     def add_rows(self, options: BulkOptions) -> dict[str, int]:
         """Add many rows; return how many of each model."""
