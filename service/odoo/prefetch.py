@@ -271,13 +271,11 @@ def _levels(relations: Sequence[Relation]) -> list[dict[str, set[str]]]:
 
 
 def _next_level(branches: Mapping[str, _Branch], records: Sequence[Record]) -> _Level:
-    """Where records lead, as far as they lead anywhere."""
-    level: _Level = []
-    for name, branch in branches.items():
-        ids = dict.fromkeys(one for record in records for one in ids_of(record, name))
-        if ids:
-            level.append((branch, ids))
-    return level
+    """Where records lead."""
+    return [
+        (branch, dict.fromkeys(one for record in records for one in ids_of(record, name)))
+        for name, branch in branches.items()
+    ]
 
 
 async def _find(level: _Level) -> dict[_Shelf, _Found]:
@@ -301,7 +299,7 @@ def _nodes(
 ) -> tuple[Node, ...]:
     """The records with all that they lead to, each record of a branch being one node."""
     below = {
-        name: {node.record.id: node for node in _nodes(met.get(one, ()), one.branches, met)}
+        name: {node.record.id: node for node in _nodes(met[one], one.branches, met)}
         for name, one in branches.items()
     }
     return tuple(
