@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import uvicorn
 from fastapi import FastAPI
 
-from service.api import auth, batches, jobs, limits, plans, postings, problems, system
+from service.api import (
+    auth,
+    batches,
+    jobs,
+    limits,
+    mirror,
+    plans,
+    postings,
+    problems,
+    syncs,
+    system,
+)
 from service.api.jobs import EventView
 from service.api.problems import Problem
 from service.api.stream import Draining
@@ -62,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
             runtime = await stack.enter_async_context(open_runtime(settings))
-            await stack.enter_async_context(runtime.events.reading(runtime.ledger.heads))
+            await stack.enter_async_context(runtime.events.reading(runtime.progress.heads))
             yield {"runtime": runtime}
 
     app = Application(
@@ -79,8 +90,8 @@ def create_app(settings: Settings) -> FastAPI:
     problems.register(app)
     app.add_middleware(limits.BodyLimit, most_bytes=settings.max_body_bytes)
     app.add_middleware(auth.Authentication)  # the last one added is the first one asked
-    for router in (plans.router, batches.router, postings.router, jobs.router, system.router):
-        app.include_router(router)
+    for module in (plans, batches, postings, syncs, mirror, jobs, system):
+        app.include_router(module.router)
     return app
 
 

@@ -25,7 +25,9 @@ from service import (
     keys,
     migrations,
     postings,
+    progress,
     screen,
+    syncs,
     telemetry,
     worker,
     workers,
@@ -42,16 +44,14 @@ from service.simulator import app as simulated
 from service.simulator import faults
 from service.simulator.bulk import BulkOptions
 from service.sync.engine import SyncEngine
-from service.sync.generic import define
-from service.sync.mirror import Mirror
-from service.sync.runs import Runs
+from service.sync.runs import NewRun, Runs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 
     from service.posting.chain import Verdict
     from service.posting.ledger import Ledger
-    from service.sync.runs import Mode
+    from service.sync.runs import Mode, SyncEvent
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -486,13 +486,16 @@ async def _verdicts(ledger: Ledger, wanted: UUID | None) -> AsyncGenerator[Verdi
 
 @sync_app.command("run")
 def run_sync(
-    name: Annotated[str, typer.Argument(help="a sync of the configuration file")],
+    name: Annotated[str, typer.Argument(help="a sync, as `eclusa sync list` names them")],
     connection: Annotated[
         str, typer.Option(help="which Odoo", envvar="ECLUSA_CONNECTION")
     ] = "main",
     full: Annotated[
         bool, typer.Option("--full", help="read all rows, not just changed ones")
     ] = False,
+    keys: Annotated[
+        list[str] | None, typer.Option("--key", help="only the row of this key; may be repeated")
+    ] = None,
     accept_removals: Annotated[
         bool, typer.Option("--accept-removals", help="also take many rows away at once")
     ] = False,
@@ -502,33 +505,31 @@ def run_sync(
 
     A run that was killed goes on at its page.
     """
-    mode: Mode = "full" if full else "incremental"
-    _run(
-        _run_sync(
-            Settings(), name, connection, mode, accept_removals=accept_removals, as_json=as_json
-        )
+    if full and keys:
+        raise typer.BadParameter("--full and --key exclude each other")
+    mode: Mode = "full" if full else "keys" if keys else "incremental"
+    new = NewRun(
+        connection=connection,
+        name=name,
+        mode=mode,
+        keys=keys or None,
+        actor=getpass.getuser(),
+        accept_removals=accept_removals,
     )
+    _run(_run_sync(Settings(), new, as_json=as_json))
 
 
-async def _run_sync(
-    given: Settings,
-    name: str,
-    connection: str,
-    mode: Mode,
-    *,
-    accept_removals: bool,
-    as_json: bool,
-) -> int | None:
+async def _run_sync(given: Settings, new: NewRun, *, as_json: bool) -> int | None:
     async with _servers(given) as settings, open_runtime(settings) as runtime:
-        config = runtime.connections.sync(name)
-        odoo = runtime.connections.client(connection)
-        definition = define(name, config, await odoo.fields_get(config.model, ("type",)))
-        runs = Runs(runtime.database)
+        await runtime.connections.deploy_sync(new.connection, new.name)  # says what is wrong
+
+        async def announce(event: SyncEvent) -> None:
+            err.print(screen.sync_event(event), markup=False)
+            await runtime.events.publish(progress.run_event(event))
+
+        runs = Runs(runtime.database, _no_queue, announce)
         try:
-            run = await runs.start(
-                connection, name, mode, getpass.getuser(), accept_removals=accept_removals
-            )
-            run_id = run.id
+            run_id = (await runs.start(new)).id
         except LiveRun as live:
             run_id = live.run_id  # goes on with it, unless its worker lives
         worker_name = worker.name()
@@ -536,12 +537,12 @@ async def _run_sync(
             engine = SyncEngine(
                 runtime.database,
                 runs,
+                runtime.connections.deploy_sync,
                 worker=worker_name,
                 silence=settings.heartbeat * 3 / 4,
-                show=lambda run: err.print(screen.page(run), markup=False),
             )
-            ended = await engine.run(run_id, definition, Mirror(definition), odoo)
-    ended = ended or await runs.get(run_id)
+            await engine.run(run_id)
+        ended = await runs.get(run_id)
     if as_json:
         sys.stdout.write(documents.to_json(ended.__dict__) + "\n")
     else:
@@ -549,13 +550,28 @@ async def _run_sync(
     return None if ended.status == "completed" else EXIT_FAILED
 
 
+async def _no_queue(*_: Any, **__: Any) -> None:
+    """The run is worked on here and now, and taken over by a worker should this process die."""
+
+
 @sync_app.command("list")
 def list_syncs() -> None:
-    """Show the syncs of the configuration file."""
-    table = Table("name", "model", "fields", "domain")
-    for name, config in configured.load(Settings().config).syncs.items():
-        table.add_row(name, config.model, ", ".join(config.fields), json.dumps(config.domain))
+    """Show the syncs: those that are ready, and those of the configuration file."""
+    book = _configured(Settings())
+    table = Table("name", "model", "title")
+    for name, sync in book.syncs.items():
+        table.add_row(name, sync.model, sync.title)
     out.print(table)
+
+
+def _configured(settings: Settings) -> configured.Connections:
+    """What the configuration file says; ends the command when it says something wrong."""
+    try:
+        config = configured.load(settings.config)
+        return configured.Connections(config, postings.catalog(), syncs.catalog())
+    except Misconfigured as error:
+        err.print(str(error), style="red", markup=False)
+        raise typer.Exit(EXIT_USAGE) from error
 
 
 @connections_app.command("test")
@@ -568,8 +584,7 @@ def test_connection(
 
 async def _test_connection(settings: Settings, name: str) -> int | None:
     telemetry.configure_logs(settings)
-    definitions = postings.catalog()
-    book = configured.Connections(configured.load(settings.config), definitions)
+    book = _configured(settings)
     try:
         findings = await diagnose(book.client(name), book.rights(name))
     finally:
@@ -585,12 +600,8 @@ async def _test_connection(settings: Settings, name: str) -> int | None:
 def list_connections() -> None:
     """Show the connections of the configuration file, without secrets."""
     settings = Settings()
-    try:
-        config = configured.load(settings.config)
-        configured.Connections(config, postings.catalog())
-    except Misconfigured as error:
-        err.print(str(error), style="red", markup=False)
-        raise typer.Exit(EXIT_USAGE) from error
+    _configured(settings)
+    config = configured.load(settings.config)
     table = Table("name", "url", "database", "login", "profiles")
     for name, connection in config.connections.items():
         table.add_row(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import tomllib
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -15,13 +17,16 @@ from service.errors import Misconfigured, UnknownName
 from service.odoo.client import Client
 from service.odoo.transport import Connection
 from service.posting.step import Deployment
-from service.sync.generic import NAME, SyncConfig
+from service.sync import generic
+from service.sync.engine import Deployment as SyncDeployment
+from service.sync.generic import SyncConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from service.posting.step import AnyDefinition, Operation, Profile
+    from service.sync.ready import ReadySync
 
 
 def _http_url(text: str) -> str:
@@ -82,7 +87,22 @@ class ConfigFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     connections: dict[str, ConnectionConfig] = Field(default_factory=dict)
-    syncs: dict[Annotated[str, Field(pattern=NAME)], SyncConfig] = Field(default_factory=dict)
+    syncs: dict[Annotated[str, Field(pattern=generic.NAME)], dict[str, Any]] = Field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sync:
+    """A sync as it is configured."""
+
+    name: str
+    title: str
+    model: str
+    options: BaseModel
+
+
+NONE_READY: Mapping[str, ReadySync] = MappingProxyType({})
 
 
 def _problems(error: ValidationError, prefix: str = "") -> str:
@@ -111,9 +131,19 @@ def load(path: Path) -> ConfigFile:
 class Connections:
     """The configured connections: their profiles, checked, and their clients, opened at need."""
 
-    def __init__(self, config: ConfigFile, definitions: Mapping[str, AnyDefinition]) -> None:
+    def __init__(
+        self,
+        config: ConfigFile,
+        definitions: Mapping[str, AnyDefinition],
+        ready: Mapping[str, ReadySync] = NONE_READY,
+    ) -> None:
         self._config = config
         self._definitions = definitions
+        self._ready = ready
+        self._syncs = {
+            name: _sync(name, ready.get(name), config.syncs.get(name, {}))
+            for name in sorted({*ready, *config.syncs})
+        }
         self._profiles = {
             (name, kind): self._profile(name, kind, values)
             for name, connection in config.connections.items()
@@ -149,15 +179,29 @@ class Connections:
         return self._clients[name]
 
     @property
-    def syncs(self) -> Mapping[str, SyncConfig]:
-        """The syncs of the file, by name."""
-        return self._config.syncs
+    def syncs(self) -> Mapping[str, Sync]:
+        """All syncs, those that are ready and those of the file, by name."""
+        return self._syncs
 
-    def sync(self, name: str) -> SyncConfig:
+    def sync(self, name: str) -> Sync:
         """One sync; raises `UnknownName`."""
-        if name not in self._config.syncs:
-            raise UnknownName("sync", name, sorted(self._config.syncs))
-        return self._config.syncs[name]
+        if name not in self._syncs:
+            raise UnknownName("sync", name, sorted(self._syncs))
+        return self._syncs[name]
+
+    async def deploy_sync(self, name: str, sync: str) -> SyncDeployment:
+        """A sync, checked against the Odoo that it reads.
+
+        Raises `UnknownName`, `Misconfigured` and an `OdooError`.
+        """
+        wanted = self.sync(sync)
+        odoo = self.client(name)
+        if isinstance(wanted.options, SyncConfig):
+            definition = await generic.define(sync, wanted.options, odoo)
+        else:
+            version = await odoo.version()
+            definition = self._ready[sync].define(wanted.options, version.major)
+        return SyncDeployment(definition=definition, odoo=odoo)
 
     def rights(self, name: str) -> dict[str, list[Operation]]:
         """What the user of a connection must be allowed to, for all kinds that it has."""
@@ -198,3 +242,16 @@ class Connections:
             except ValueError as error:
                 raise Misconfigured(f"{where}.timings.{step.name}: {error}") from error
         return profile
+
+
+def _sync(name: str, ready: ReadySync | None, values: Mapping[str, Any]) -> Sync:
+    model = SyncConfig if ready is None else ready.options
+    try:
+        options = model.model_validate(values)
+    except ValidationError as error:
+        raise Misconfigured(_problems(error, prefix=f"syncs.{name}.")) from error
+    if ready is not None:
+        return Sync(name=name, title=ready.title, model=ready.model, options=options)
+    config = SyncConfig.model_validate(values)
+    title = config.title or name.replace("_", " ")
+    return Sync(name=name, title=title, model=config.model, options=config)

@@ -102,6 +102,18 @@ class RunLost(EclusaError):
         return f"run {self.run_id} was taken over (fence {self.fence} is old)"
 
 
+@dataclass
+class RunCanceled(EclusaError):
+    """Somebody asked for the end of a sync's run: its worker writes nothing more of it."""
+
+    run_id: UUID
+    by: str
+    code = "run_canceled"
+
+    def __str__(self) -> str:
+        return f"the end of run {self.run_id} was asked for by {self.by}"
+
+
 class Refused(EclusaError):
     """The caller asked for something that cannot be done."""
 
@@ -164,6 +176,29 @@ class LiveRun(Refused):
 
     def __str__(self) -> str:
         return f"this sync runs already on that connection: {self.run_id} ({self.status})"
+
+
+@dataclass
+class StaleVersion(Refused):
+    """Somebody else changed it meanwhile."""
+
+    present: int
+    code = "stale_version"
+
+    def __str__(self) -> str:
+        return f"it was changed meanwhile: its version is {self.present}"
+
+
+@dataclass
+class RunOver(Refused):
+    """The sync's run has ended."""
+
+    run_id: UUID
+    status: str
+    code = "run_over"
+
+    def __str__(self) -> str:
+        return f"run {self.run_id} is over: {self.status}"
 
 
 @dataclass

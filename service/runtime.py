@@ -10,25 +10,26 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
-from service import connections, jobs, postings
+from service import connections, jobs, postings, progress, syncs
 from service.database import Database
 from service.errors import Misconfigured
 from service.events import Events
 from service.keys import Keys
 from service.locks import Locks
-from service.posting import progress
 from service.posting.ledger import Ledger
+from service.sync.rows import Rows
+from service.sync.runs import Runs
+from service.sync.schedules import Schedules
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from uuid import UUID
 
     from service.connections import Connections
-    from service.events import Event
     from service.posting import audit
     from service.posting.batch import BatchEvent
     from service.posting.step import AnyDefinition
     from service.settings import Settings
+    from service.sync.runs import SyncEvent
 
 REDIS_TIMEOUT_SECONDS = 5.0
 REDIS_RETRIES = 2
@@ -46,6 +47,10 @@ class Runtime:
     locks: Locks
     events: Events
     ledger: Ledger
+    runs: Runs
+    schedules: Schedules
+    rows: Rows
+    progress: progress.Book
     keys: Keys
 
 
@@ -65,15 +70,14 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         raise Misconfigured("ECLUSA_DATABASE_URL and ECLUSA_REDIS_URL are not set")
     definitions = postings.catalog()
     async with AsyncExitStack() as stack:
-        configured = connections.Connections(connections.load(settings.config), definitions)
+        configured = connections.Connections(
+            connections.load(settings.config), definitions, syncs.catalog()
+        )
         stack.push_async_callback(configured.close)
         database = Database(settings.database_url)
         stack.push_async_callback(database.close)
         redis = _redis(settings.redis_url)
         stack.push_async_callback(redis.aclose)
-
-        async def history(job_id: UUID, after: int) -> list[Event]:
-            return await progress.history(ledger, await ledger.job(job_id), after)
 
         async def announce(record: audit.Record, total_steps: int) -> None:
             await events.publish(progress.event(record, total_steps))
@@ -81,8 +85,13 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         async def announce_batch(event: BatchEvent) -> None:
             await events.publish(progress.batch_event(event))
 
-        events = Events(redis, ttl=settings.event_ttl, history=history)
-        ledger = Ledger(database, jobs.enqueue_postings, announce, announce_batch)
+        async def announce_run(event: SyncEvent) -> None:
+            await events.publish(progress.run_event(event))
+
+        ledger = Ledger(database, jobs.POSTINGS.enqueue, announce, announce_batch)
+        runs = Runs(database, jobs.SYNC_RUNS.enqueue, announce_run)
+        book = progress.Book(ledger, runs)
+        events = Events(redis, ttl=settings.event_ttl, history=book.history)
         yield Runtime(
             settings=settings,
             definitions=definitions,
@@ -92,5 +101,9 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             locks=Locks(redis, ttl=settings.lock_ttl),
             events=events,
             ledger=ledger,
+            runs=runs,
+            schedules=Schedules(database, runs),
+            rows=Rows(database),
+            progress=book,
             keys=Keys(database),
         )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from service.posting.audit import Record
     from service.posting.chain import Verdict
-    from service.sync.runs import SyncRun
+    from service.sync.runs import SyncEvent, SyncRun
 
 SIGNS = {
     "open": ("·", "dim"),
@@ -140,9 +140,10 @@ def verdict_json(verdict: Verdict) -> str:
     return documents.to_json({**asdict(verdict), "valid": verdict.valid})
 
 
-def page(run: SyncRun) -> str:
-    """How far a sync is, after a page."""
-    return f"page {run.pages}: {run.read} rows read, {run.written} new or changed"
+def sync_event(event: SyncEvent) -> str:
+    """How far a run of a sync is."""
+    counts = f"{event.read} of {max(event.expected, event.read)} rows read"
+    return f"{event.action} {event.pages}: {counts}, {event.written} new or changed"
 
 
 def sync(run: SyncRun) -> str:

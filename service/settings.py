@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     worker_concurrency: int = Field(
         default=200, ge=20, description="postings that one worker process works on at a time"
     )
+    sync_concurrency: int = Field(
+        default=2, ge=1, description="runs of syncs that one worker process works on at a time"
+    )
     heartbeat_seconds: float = Field(
         default=4.0, gt=0, description="a worker silent for so long has lost its jobs"
     )

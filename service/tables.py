@@ -42,8 +42,9 @@ POSTING_STATUSES = (
 )
 STEP_STATES = ("started", "unknown", "done", "found", "skipped", "failed", "undone")
 INTENTS = ("post", "compensate")
-SYNC_MODES = ("incremental", "full")
-SYNC_STATUSES = ("pending", "running", "completed", "failed")
+SYNC_MODES = ("incremental", "full", "keys")
+SCHEDULED_MODES = ("incremental", "full")
+SYNC_STATUSES = ("pending", "running", "completed", "failed", "canceled")
 BATCH_ANSWERS = ("accepted", "live", "completed", "invalid")
 
 
@@ -275,6 +276,9 @@ class SyncRunRow(Base):
 
     `after_id` is the last id whose page is in the mirror, saved in that page's transaction. The
     window is `[window_from, window_to)` on `write_date`; without a beginning it is everything.
+    `keys`: the run is about these rows only. `expected` is how many rows Odoo counted when the
+    window was fixed, `missing` how many related records it did not have. `seq` is the number of
+    the last event.
     """
 
     __tablename__ = "sync_run"
@@ -310,9 +314,63 @@ class SyncRunRow(Base):
     code: Mapped[str | None]
     message: Mapped[str | None]
     actor: Mapped[str]
+    ip: Mapped[str | None]
+    keys: Mapped[list[str] | None]
+    expected: Mapped[int]
+    calls: Mapped[int]
+    missing: Mapped[int]
+    seq: Mapped[int]
+    cancel_requested_by: Mapped[str | None]
     created_at: Mapped[dt.datetime]
     updated_at: Mapped[dt.datetime]
     ended_at: Mapped[dt.datetime | None]
+
+
+class SyncEventRow(Base):
+    """One event of a run: what was done, and how far the run was then."""
+
+    __tablename__ = "sync_event"
+
+    run_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("sync_run.id", ondelete="CASCADE"), primary_key=True
+    )
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[dt.datetime]
+    action: Mapped[str]
+    status: Mapped[str]
+    actor: Mapped[str]
+    expected: Mapped[int]
+    pages: Mapped[int]
+    read: Mapped[int]
+    written: Mapped[int]
+    removed: Mapped[int]
+    calls: Mapped[int]
+    code: Mapped[str | None]
+    message: Mapped[str | None]
+
+
+class SyncScheduleRow(Base):
+    """When a sync runs by itself on a connection: a cron expression in UTC.
+
+    `next_at` is when it is due; whoever starts it moves that on. `version` rises with every change
+    by a person.
+    """
+
+    __tablename__ = "sync_schedule"
+    __table_args__ = (
+        CheckConstraint(_one_of("mode", SCHEDULED_MODES), name="mode"),
+        Index("ix_sync_schedule_next_at", "next_at", postgresql_where=text("NOT paused")),
+    )
+
+    connection: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    cron: Mapped[str]
+    mode: Mapped[str]
+    paused: Mapped[bool]
+    next_at: Mapped[dt.datetime]
+    version: Mapped[int]
+    actor: Mapped[str]
+    updated_at: Mapped[dt.datetime]
 
 
 class SyncCursorRow(Base):

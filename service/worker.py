@@ -1,11 +1,10 @@
-"""The worker: takes postings from the queue and works on them until it is told to stop.
+"""The worker: takes postings and runs of syncs from the queue until it is told to stop.
 
-A job of the queue only brings a posting here. Once it is claimed the job is over, and the worker
-itself keeps it: it shows every moment that it lives, and another worker takes over what it had as
-soon as it no longer does.
+It shows every moment that it lives, and another worker takes over what it had as soon as it no
+longer does.
 
-On SIGTERM it takes no new job, postings stop between two calls and go back to the queue, and a call
-that is under way is waited for: its outcome is worth more than a quick exit.
+On SIGTERM it takes no new job, postings stop between two calls, runs between two pages, and go back
+to the queue. A call that is under way is waited for: its outcome is worth more than a quick exit.
 """
 
 from __future__ import annotations
@@ -18,39 +17,41 @@ import secrets
 import signal
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import asyncpg
 import structlog
 from pgqueuer.adapters.cli.supervisor import run as supervise
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
 from pgqueuer.core.applications import PgQueuer
-from pgqueuer.domain.errors import RetryRequested
 
 from service import jobs, workers
-from service.errors import DatabaseUnavailable, UnknownName
+from service.errors import DatabaseUnavailable
+from service.keeper import Context, Keeper
 from service.posting.engine import Engine
 from service.pulse import Pulse
+from service.sync.engine import SyncEngine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
-    from pgqueuer.domain.models import Job
+    from pgqueuer.domain.models import Job, Schedule
 
-    from service.posting.ledger import Claim
     from service.runtime import Runtime
+
+    Take = Callable[[Job], Awaitable[None]]
 
 log = structlog.get_logger()
 
 DEQUEUE_TIMEOUT = timedelta(seconds=1)
 RESTART_DELAY = timedelta(seconds=0.5)
-TROUBLE_DELAY = timedelta(seconds=1)
-RING_AGAIN = timedelta(seconds=0.5)
 FORGOTTEN_INTERVAL = timedelta(seconds=5)
 BATCH_SIZE = 10
 MOST_JOBS = 20
-"""Jobs whose postings wait for a place in this process; the queue wants two batches at least."""
+"""Jobs whose work waits for a place in this process; the queue wants two batches at least."""
+
+EVERY_MINUTE = "* * * * *"
 
 POOL_SIZE = 4
 
@@ -83,7 +84,7 @@ async def run(runtime: Runtime, stopping: asyncio.Event) -> None:
 
 
 class Worker:
-    """One worker process: its postings, and what shows that it lives.
+    """One worker process: what it works on, and what shows that it lives.
 
     It counts as dead when nothing was seen of it for three quarters of the heartbeat. It notices a
     stall of half a heartbeat by itself, and then lets go of everything it had.
@@ -97,9 +98,7 @@ class Worker:
         self._beat_interval = heartbeat / 8
         self._silence = heartbeat * 3 / 4
         self._pulse = Pulse(heartbeat / 2)
-        self._places = asyncio.Semaphore(runtime.settings.worker_concurrency)
-        self._postings: set[UUID] = set()
-        self._engine = Engine(
+        self._postings = Engine(
             ledger=runtime.ledger,
             locks=runtime.locks,
             definitions=runtime.definitions,
@@ -107,6 +106,14 @@ class Worker:
             worker=self._name,
             silence=self._silence,
             pulse=self._pulse,
+            stopping=stopping,
+        )
+        self._syncs = SyncEngine(
+            runtime.database,
+            runtime.runs,
+            runtime.connections.deploy_sync,
+            worker=self._name,
+            silence=self._silence,
             stopping=stopping,
         )
 
@@ -127,8 +134,8 @@ class Worker:
                 ),
             ]
             try:
-                async with asyncio.TaskGroup() as self._tasks:
-                    await self._take_jobs()
+                async with asyncio.TaskGroup() as tasks:
+                    await self._take_jobs(self._make_keepers(tasks))
             finally:
                 for helper in helpers:
                     helper.cancel()
@@ -137,9 +144,16 @@ class Worker:
 
     # -- jobs --------------------------------------------------------------------------------
 
-    async def _take_jobs(self) -> None:
+    def _make_keepers(self, tasks: asyncio.TaskGroup) -> Mapping[jobs.Kind, Take]:
+        settings = self._runtime.settings
+        context = Context(self._pulse, self._stopping, tasks)
+        postings = Keeper("posting", self._postings, context, most=settings.worker_concurrency)
+        runs = Keeper("sync_run", self._syncs, context, most=settings.sync_concurrency)
+        return {jobs.POSTINGS: postings.take, jobs.SYNC_RUNS: runs.take}
+
+    async def _take_jobs(self, takes: Mapping[jobs.Kind, Take]) -> None:
         await supervise(
-            self._queue,
+            partial(self._queue, takes),
             dequeue_timeout=DEQUEUE_TIMEOUT,
             batch_size=BATCH_SIZE,
             heartbeat_timeout=self._runtime.settings.heartbeat,
@@ -151,84 +165,19 @@ class Worker:
         )
 
     @asynccontextmanager
-    async def _queue(self) -> AsyncIterator[PgQueuer]:
+    async def _queue(self, takes: Mapping[jobs.Kind, Take]) -> AsyncIterator[PgQueuer]:
         async with asyncpg.create_pool(  # type: ignore[no-untyped-call]  # asyncpg has no types here
             _plain_url(self._runtime.settings.database_url or ""), min_size=2, max_size=POOL_SIZE
         ) as pool:
             queuer = PgQueuer(AsyncpgPoolDriver(pool))
-            queuer.entrypoint(jobs.POSTING, accepts_context=False)(self._take)
+            for kind, take in takes.items():
+                queuer.entrypoint(kind.entrypoint, accepts_context=False)(take)
+            queuer.schedule("syncs_due", EVERY_MINUTE)(self._start_due)
             yield queuer
 
-    async def _take(self, job: Job) -> None:
-        """Begin with a job's posting; a job that cannot be taken now goes back into the queue."""
-        posting_id = UUID((job.payload or b"").decode())
-        if posting_id in self._postings:
-            raise RetryRequested(RING_AGAIN, "this worker is not done with it yet")
-        self._postings.add(posting_id)
-        await self._places.acquire()
-        claim = None
-        try:
-            claim = await self._claim(posting_id)
-        finally:
-            if claim is None:
-                self._let_go(posting_id)
-        if claim is not None:
-            self._tasks.create_task(self._work(claim), name=f"posting {posting_id}")
-
-    async def _claim(self, posting_id: UUID) -> Claim | None:
-        if self._stopping.is_set():
-            raise RetryRequested(timedelta(0), "the worker is stopping")
-        try:
-            return await self._engine.claim(posting_id)
-        except UnknownName:
-            log.warning("posting_gone", posting_id=str(posting_id))
-            return None
-        except Exception as error:
-            log.warning("claim_failed", posting_id=str(posting_id), error=str(error))
-            raise RetryRequested(TROUBLE_DELAY, type(error).__name__) from error
-
-    def _let_go(self, posting_id: UUID) -> None:
-        self._postings.discard(posting_id)
-        self._places.release()
-
-    # -- postings ----------------------------------------------------------------------------
-
-    async def _work(self, first: Claim) -> None:
-        """Work on a posting until it is over here, in as many attempts as that takes."""
-        posting_id = first.posting.id
-        claim: Claim | None = first
-        try:
-            while claim is not None:
-                if await self._attempt(claim):
-                    return
-                claim = await self._claim_again(posting_id)
-        finally:
-            self._let_go(posting_id)
-
-    async def _attempt(self, claim: Claim) -> bool:
-        """Whether the attempt came to an end of its own; one that stalls is cut off."""
-        posting_id = str(claim.posting.id)
-        attempt = asyncio.create_task(self._engine.work(claim), name=f"attempt {posting_id}")
-        stall = asyncio.create_task(self._pulse.stall(), name=f"stall {posting_id}")
-        try:
-            await asyncio.wait({attempt, stall}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (attempt, stall):
-                task.cancel()
-            outcome, _ = await asyncio.gather(attempt, stall, return_exceptions=True)
-        if isinstance(outcome, asyncio.CancelledError):
-            log.warning("attempt_cut_off", posting_id=posting_id)
-        elif isinstance(outcome, Exception):
-            log.warning("attempt_failed", posting_id=posting_id, exc_info=outcome)
-        return outcome is None
-
-    async def _claim_again(self, posting_id: UUID) -> Claim | None:
-        """Claim a posting whose attempt broke off, once that can be done."""
-        while not self._stopping.is_set():
-            with contextlib.suppress(RetryRequested):
-                return await self._claim(posting_id)
-            await self._pause(TROUBLE_DELAY)
-        return None
+    async def _start_due(self, _: Schedule) -> None:
+        """Start the syncs that are due; one worker is asked to, once a minute."""
+        await self._runtime.schedules.start_due()
 
     # -- what shows that this worker lives, and which others do not -----------------------------
 
@@ -240,14 +189,14 @@ class Worker:
         async with self._runtime.database.transaction() as connection:
             found = await jobs.recover_silent(connection, self._silence)
         if found:
-            log.warning("worker_silent", posting_ids=[str(posting_id) for posting_id in found])
+            log.warning("worker_silent", ids=[str(one) for one in found])
 
     async def _remind(self) -> None:
         async with self._runtime.database.transaction() as connection:
             found = await jobs.recover_forgotten(connection)
             await workers.forget_old(connection)
         if found:
-            log.warning("job_missing", posting_ids=[str(posting_id) for posting_id in found])
+            log.warning("job_missing", ids=[str(one) for one in found])
 
     async def _leave(self) -> None:
         """Be forgotten, so that what could not be handed over is taken over at once."""
@@ -265,10 +214,6 @@ class Worker:
             except Exception:
                 log.exception("worker_helper_broke")
             await asyncio.sleep(interval.total_seconds())
-
-    async def _pause(self, length: timedelta) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), length.total_seconds())
 
 
 def _plain_url(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Progress of jobs, that is of postings and batches: asked for, or followed live."""
+"""Progress of jobs, that is of postings, batches and runs of syncs: asked for, or followed live."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.api import problems
 from service.api.dependencies import CurrentActor, CurrentDraining, CurrentRuntime
 from service.api.stream import EventStream
-from service.posting import progress
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -36,11 +35,13 @@ class ProgressView(BaseModel):
 
 
 class EventView(BaseModel):
-    """The `data` of an event. A batch's steps are its items."""
+    """The `data` of an event. A batch's steps are its items, those of a sync's run its rows."""
 
     job_id: UUID
     status: str
-    step: int = Field(description="the step it is about; of a batch, how many items are over")
+    step: int = Field(
+        description="the step it is about; how many items of a batch are over, or rows are read"
+    )
     step_name: str = Field(description="of a batch, the document key of the posting")
     total_steps: int
     percent: int
@@ -67,8 +68,8 @@ async def get_job_progress(job_id: UUID, runtime: CurrentRuntime, _: CurrentActo
         live = ProgressView.model_validate(dict(latest.data))
         if dt.datetime.now(dt.UTC) - live.timestamp < FRESH:
             return live
-    job = await runtime.ledger.job(job_id)
-    newest = (await progress.history(runtime.ledger, job, progress.head(job) - 1))[-1]
+    state = await runtime.progress.state(job_id)
+    newest = (await runtime.progress.history(job_id, state.head - 1))[-1]
     return ProgressView.model_validate(dict(newest.data))
 
 
@@ -113,9 +114,8 @@ async def follow_job(
 
     A browser's EventSource reconnects after every end, until it is answered 204.
     """
-    job = await runtime.ledger.job(job_id)
-    head = progress.head(job)
-    if last_event_id >= head and progress.ended(job):
+    state = await runtime.progress.state(job_id)
+    if last_event_id >= state.head and state.ended:
         return Response(status_code=204)
-    events = runtime.events.follow(job_id, min(last_event_id, head), head=head)
+    events = runtime.events.follow(job_id, min(last_event_id, state.head), head=state.head)
     return EventStream(events, draining)

@@ -32,6 +32,8 @@ STATUS: Mapping[type[Exception], int] = {
     errors.LivePosting: 409,
     errors.WrongStatus: 409,
     errors.LiveRun: 409,
+    errors.RunOver: 409,
+    errors.StaleVersion: 412,
     errors.Refused: 400,
     errors.LockHeld: 409,
     errors.Unavailable: 503,
@@ -49,7 +51,7 @@ STATUS: Mapping[type[Exception], int] = {
 }
 """Looked up along the class's own order of bases: the most specific entry counts."""
 
-JOBS = ("posting", "batch")
+IN_PATH = ("posting", "batch", "run", "schedule", "mirror")
 """What is named in the path of a request; any other name stands in a field of its body."""
 
 MOST_FIELDS = 20
@@ -107,6 +109,9 @@ class Problem(BaseModel):
     posting_id: UUID | None = Field(
         default=None, description="the posting that stands in the way, where there is one"
     )
+    run_id: UUID | None = Field(
+        default=None, description="the run of a sync that stands in the way, where there is one"
+    )
 
 
 def status_of(error: Exception) -> int:
@@ -127,6 +132,7 @@ def response(
     *,
     fields: Sequence[FieldProblem] = (),
     posting_id: UUID | None = None,
+    run_id: UUID | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> ProblemResponse:
     """The answer that tells of a problem."""
@@ -138,6 +144,7 @@ def response(
         code=code,
         errors=list(fields),
         posting_id=posting_id,
+        run_id=run_id,
     )
     return ProblemResponse(
         problem.model_dump(mode="json", exclude_none=True),
@@ -164,15 +171,18 @@ def of_error(error: Exception) -> ProblemResponse:
     match error:
         case errors.InvalidInput():
             return _wrong([FieldProblem(**problem.__dict__) for problem in error.problems])
-        case errors.UnknownName() if error.what not in JOBS:
+        case errors.UnknownName() if error.what not in IN_PATH:
             field = unknown_field(error)
             return _unknown(field.field, field.message)
-        case errors.LivePosting() | errors.WrongStatus():
-            return response(status, code, str(error), posting_id=error.posting_id)
         case odoo.OdooError():
             return response(status, code, str(error))
         case errors.EclusaError() if status < http.HTTPStatus.INTERNAL_SERVER_ERROR:
-            return response(status, code, str(error))
+            in_the_way = {
+                name: getattr(error, name)
+                for name in ("posting_id", "run_id")
+                if isinstance(getattr(error, name, None), UUID)
+            }
+            return response(status, code, str(error), **in_the_way)
         case _:
             log.error("request_failed", code=code, exc_info=error)
             return response(status, code, _public(status), headers=_retry_after(status))

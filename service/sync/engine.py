@@ -10,34 +10,43 @@ cursor is not moved.
 from __future__ import annotations
 
 import asyncio
+import base64
+import itertools
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from service.errors import EclusaError
+from service.errors import DatabaseUnavailable, EclusaError, LiveRun, RunCanceled, RunLost
 from service.odoo.errors import OdooError
+from service.odoo.prefetch import Prefetch
 from service.odoo.records import Reader
+from service.sync.mirror import File, Mirror
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from service.database import Database
+    from service.odoo.prefetch import Graph
     from service.odoo.records import Domain, Record
-    from service.sync.definition import Definition
-    from service.sync.mirror import Mirror
-    from service.sync.runs import Runs, SyncRun
+    from service.sync.definition import Definition, Files
+    from service.sync.runs import Pen, Runs, SyncRun
 
 log = structlog.get_logger()
 
 ID_PAGE = 10_000
 VERIFY_IDS = 1_000
 FETCHED_AHEAD = 2
+FILE_BYTES = 8 * 1024 * 1024
 ALL_ROWS: Mapping[str, Any] = {"active_test": False}
+ONLY_SIZES: Mapping[str, Any] = {**ALL_ROWS, "bin_size": True}
 SECOND = timedelta(seconds=1)
 TENTH = 10
+ATTACHMENT = "ir.attachment"
 
 
 class Source(Reader, Protocol):
@@ -50,6 +59,14 @@ class Source(Reader, Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """What a run needs: the sync, and the Odoo that it reads."""
+
+    definition: Definition
+    odoo: Source
+
+
 class Refusal(EclusaError):
     """The run ends as failed, with this code and sentence."""
 
@@ -58,8 +75,8 @@ class Refusal(EclusaError):
         self.code = code
 
 
-def _nothing(_: SyncRun) -> None:
-    """Show nothing."""
+class HandOver(Exception):
+    """This process is to stop: another one goes on with the run."""
 
 
 class SyncEngine:
@@ -69,41 +86,74 @@ class SyncEngine:
         self,
         database: Database,
         runs: Runs,
+        deploy: Callable[[str, str], Awaitable[Deployment]],
         *,
         worker: str,
         silence: timedelta,
-        show: Callable[[SyncRun], None] = _nothing,
+        stopping: asyncio.Event | None = None,
     ) -> None:
-        """Work as `worker`; take over from one that is silent for so long; `show` each page."""
+        """Work as `worker`, and take over from one that is silent for so long.
+
+        `deploy` answers what a connection and a sync's name stand for. Once `stopping` is set runs
+        go back to the queue after their page.
+        """
         self._database = database
         self._runs = runs
+        self._deploy = deploy
         self._worker = worker
         self._silence = silence
-        self._show = show
+        self._stopping = stopping or asyncio.Event()
 
-    async def run(
-        self, run_id: UUID, definition: Definition, mirror: Mirror, odoo: Source
-    ) -> SyncRun | None:
-        """Take a run to its end, from where it was left; None when it is over already.
+    async def run(self, run_id: UUID) -> None:
+        """Take a run to its end, from where it was left; nothing when it is over already.
 
-        Raises `LiveRun` while another worker has it, `RunLost` once one took it over, and
-        `DatabaseUnavailable`.
+        Raises `LiveRun` while another worker has it, `UnknownName` and `DatabaseUnavailable`.
         """
         claimed = await self._runs.claim(run_id, self._worker, self._silence)
-        if claimed is None:
-            return None
-        work = _Work(self._database, self._runs, claimed, definition, mirror, odoo, show=self._show)
+        if claimed is not None:
+            await self.work(claimed)
+
+    async def claim(self, run_id: UUID) -> SyncRun | None:
+        """Take a run; None when it is over, or another worker that lives has it.
+
+        Raises `UnknownName` and `DatabaseUnavailable`.
+        """
         try:
-            return await work.run()
-        except (OdooError, Refusal) as error:
-            code, message = error.code, str(error)
-        except EclusaError:
+            return await self._runs.claim(run_id, self._worker, self._silence)
+        except LiveRun:
+            return None
+
+    async def work(self, run: SyncRun) -> None:
+        """Take a claimed run to its end, or to its place in the queue.
+
+        Raises `DatabaseUnavailable`: then the claim holds, and the run has to be claimed again.
+        """
+        try:
+            await self._work(run)
+        except RunLost as error:
+            log.warning("run_lost", run_id=str(error.run_id), fence=error.fence)
+        except HandOver:
+            await self._runs.hand_over(run)
+        except RunCanceled as error:
+            async with self._runs.holding(run) as pen:
+                await pen.end("canceled", None, f"canceled by {error.by}")
+
+    async def _work(self, run: SyncRun) -> None:
+        try:
+            deployment = await self._deploy(run.connection, run.name)
+            mirror = Mirror(deployment.definition)
+            await _Work(self._database, self._runs, run, deployment, mirror, self._stopping).run()
+        except (RunLost, RunCanceled, HandOver, DatabaseUnavailable):
             raise
+        except (OdooError, EclusaError) as error:
+            await self._fail(run, error.code, str(error))
         except Exception as error:
-            log.exception("sync_broke", run_id=str(run_id))
-            code, message = "internal_error", f"a defect: {type(error).__name__}"
-        async with self._runs.writing(claimed) as pen:
-            return await pen.end("failed", code, message)
+            log.exception("sync_broke", run_id=str(run.id))
+            await self._fail(run, "internal_error", f"a defect: {type(error).__name__}")
+
+    async def _fail(self, run: SyncRun, code: str, message: str) -> None:
+        async with self._runs.holding(run) as pen:
+            await pen.end("failed", code, message)
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:
@@ -111,6 +161,73 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+@asynccontextmanager
+async def _together() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group whose first error is raised as itself."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            yield tasks
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+
+
+class Counted:
+    """A source whose calls are counted."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.calls = 0
+
+    async def search_read(
+        self,
+        model: str,
+        domain: Domain,
+        fields: Sequence[str],
+        *,
+        order: str = "id",
+        limit: int | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> list[Record]:
+        """The records that match, in `order`."""
+        self.calls += 1
+        return await self._source.search_read(
+            model, domain, fields, order=order, limit=limit, context=context
+        )
+
+    async def read(
+        self,
+        model: str,
+        ids: Sequence[int],
+        fields: Sequence[str],
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> list[Record]:
+        """The records of `ids` that exist."""
+        self.calls += 1
+        return await self._source.read(model, ids, fields, context=context)
+
+    async def search_count(
+        self, model: str, domain: Domain, *, context: Mapping[str, Any] | None = None
+    ) -> int:
+        """How many records match."""
+        self.calls += 1
+        return await self._source.search_count(model, domain, context=context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Records with what they lead to, their files that changed, and those that they lost."""
+
+    graph: Graph
+    files: Sequence[File] = ()
+    lost: Sequence[tuple[int, str]] = ()
+
+    @property
+    def last_id(self) -> int:
+        """The id of the last record."""
+        return self.graph.nodes[-1].record.id
 
 
 class _Work:
@@ -121,91 +238,152 @@ class _Work:
         database: Database,
         runs: Runs,
         run: SyncRun,
-        definition: Definition,
+        deployment: Deployment,
         mirror: Mirror,
-        odoo: Source,
-        *,
-        show: Callable[[SyncRun], None],
+        stopping: asyncio.Event,
     ) -> None:
-        self._show = show
         self._database = database
         self._runs = runs
         self._run = run
-        self._definition = definition
+        self._definition = deployment.definition
         self._mirror = mirror
-        self._odoo = odoo
+        self._odoo = Counted(deployment.odoo)
+        self._called_before = run.calls
+        self._stopping = stopping
+        self._prefetch = Prefetch(self._odoo, self._definition.relations, context=ALL_ROWS)
 
-    async def run(self) -> SyncRun:
+    async def run(self) -> None:
         async with self._database.transaction() as transaction:
             await self._mirror.prepare(transaction)
-        if self._run.window_to is None:
-            await self._freeze()
-        if self._run.window_to is not None:
-            await self._read_window()
-        await self._compare()
-        async with self._runs.writing(self._run) as pen:
+        if self._run.keys is not None:
+            await self._read_keys(self._run.keys)
+        else:
+            if self._run.window_to is None:
+                await self._freeze()
+            if self._run.window_to is not None:
+                await self._read_window()
+            await self._compare()
+        async with self._writing() as pen:
             if self._run.window_to is not None:
                 await pen.move_cursor(self._run.window_to)
-            return await pen.end("completed", None, None)
+            await pen.end("completed", None, None)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[Pen]:
+        """One transaction on the run, in which it learns how many calls were made."""
+        async with self._runs.writing(self._run) as pen:
+            pen.also(calls=self._called_before + self._odoo.calls)
+            yield pen
+        self._run = pen.run
 
     async def _freeze(self) -> None:
         """Fix the window, by the clock that stamps the rows: Odoo's own."""
         cursor = await self._runs.cursor(self._run.connection, self._run.name)
-        newest = await self._search([], ["write_date"], order="write_date desc", limit=1)
-        if not newest:
+        until = await self._newest()
+        if until is None:
             return
-        until = newest[0].moment("write_date")
         beginning = None
         if self._run.mode == "incremental" and cursor is not None:
             beginning = cursor - self._definition.lookback
-        async with self._runs.writing(self._run) as pen:
-            self._run = await pen.write(
-                window_from=beginning, window_to=until, cursor_before=cursor
+        expected = await self._count(self._window(beginning, until))
+        async with self._writing() as pen:
+            await pen.write(
+                "freeze",
+                window_from=beginning,
+                window_to=until,
+                cursor_before=cursor,
+                expected=expected,
             )
+
+    async def _newest(self) -> datetime | None:
+        """When a row, or what it follows, was written last; None when there are no rows."""
+        newest = await self._search([], ["write_date"], order="write_date desc", limit=1)
+        if not newest:
+            return None
+        async with _together() as tasks:
+            others = [
+                tasks.create_task(
+                    self._odoo.search_read(
+                        model,
+                        [],
+                        ["write_date"],
+                        order="write_date desc",
+                        limit=1,
+                        context=ALL_ROWS,
+                    )
+                )
+                for model in dict.fromkeys(self._definition.follows.values())
+            ]
+        found = [*newest, *itertools.chain.from_iterable(task.result() for task in others)]
+        return max(stamp for one in found if (stamp := one.moment("write_date")) is not None)
 
     # -- rows --------------------------------------------------------------------------------
 
-    def _window(self) -> Domain:
-        """Stamps are kept to the microsecond and shown to the second, so the last one is whole."""
-        domain: Domain = []
-        if self._run.window_from is not None:
-            domain.append(["write_date", ">=", _stamp(self._run.window_from)])
-        if self._run.window_to is not None:
-            domain.append(["write_date", "<", _stamp(self._run.window_to + SECOND)])
+    def _window(self, beginning: datetime | None, until: datetime) -> Domain:
+        """What was written in the window, or follows what was.
+
+        Stamps are kept to the microsecond and shown to the second, so the last one is whole.
+        """
+        ways = ["write_date", *(f"{way}.write_date" for way in self._definition.follows)]
+        domain: Domain = ["|"] * (len(ways) - 1)
+        for stamp in ways:
+            before = [stamp, "<", _stamp(until + SECOND)]
+            domain += (
+                [before] if beginning is None else ["&", [stamp, ">=", _stamp(beginning)], before]
+            )
         return domain
 
     async def _read_window(self) -> None:
-        """Write page after page, while the next ones are fetched."""
-        pages: asyncio.Queue[list[Record] | None] = asyncio.Queue(FETCHED_AHEAD)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._fetch(pages), name="fetch pages")
-                while (page := await pages.get()) is not None:
-                    await self._write(page, after_id=page[-1].id)
-        except BaseExceptionGroup as group:
-            raise _first(group) from group
+        """Write page after page, while the next ones are fetched and their relations read."""
+        window = self._window(self._run.window_from, self._run.window_to or self._run.created_at)
+        records: asyncio.Queue[list[Record] | None] = asyncio.Queue(FETCHED_AHEAD)
+        pages: asyncio.Queue[Page | None] = asyncio.Queue(FETCHED_AHEAD)
+        async with _together() as tasks:
+            tasks.create_task(self._fetch(window, records), name="fetch pages")
+            tasks.create_task(self._relate(records, pages), name="relate pages")
+            while (page := await pages.get()) is not None:
+                await self._write(page, after_id=page.last_id)
+                if self._stopping.is_set():
+                    raise HandOver
 
-    async def _fetch(self, pages: asyncio.Queue[list[Record] | None]) -> None:
+    async def _fetch(self, window: Domain, records: asyncio.Queue[list[Record] | None]) -> None:
         fetched = self._pages(
-            self._window(), self._definition.fields, self._run.after_id, self._definition.page
+            window, self._definition.fields, self._run.after_id, self._definition.page
         )
         async for page in fetched:
-            await pages.put(page)
+            await records.put(page)
+        await records.put(None)
+
+    async def _relate(
+        self, records: asyncio.Queue[list[Record] | None], pages: asyncio.Queue[Page | None]
+    ) -> None:
+        while (some := await records.get()) is not None:
+            await pages.put(await self._page(some))
         await pages.put(None)
 
-    async def _write(self, page: Sequence[Record], *, after_id: int) -> None:
+    async def _page(self, records: Sequence[Record]) -> Page:
+        """Records with their relations and files."""
+        async with _together() as tasks:
+            graph = tasks.create_task(self._prefetch.load(records))
+            files = tasks.create_task(self._changed_files(records))
+        changed, lost = files.result()
+        return Page(graph=graph.result(), files=changed, lost=lost)
+
+    async def _write(self, page: Page, *, after_id: int) -> None:
         """Write a page, and in the same transaction how far the run is with it."""
         run, definition = self._run, self._definition
-        rows = [definition.row(run.connection, record) for record in page]
-        async with self._runs.writing(run) as pen:
-            written = await self._mirror.write(pen.connection, rows)
-            self._run = await pen.write(
+        rows = [definition.row(run.connection, node) for node in page.graph.nodes]
+        async with self._writing() as pen:
+            written = await self._mirror.write(pen.connection, rows, run.id)
+            await self._mirror.write_files(pen.connection, run.connection, page.files, page.lost)
+            await pen.write(
+                "page",
                 after_id=after_id,
                 pages=run.pages + 1,
-                read=run.read + len(page),
+                read=run.read + len(rows),
                 written=run.written + written,
+                missing=run.missing + sum(len(ids) for ids in page.graph.missing.values()),
             )
-        self._show(self._run)
 
     async def _pages(
         self, domain: Domain, fields: Sequence[str], after: int, limit: int
@@ -225,6 +403,64 @@ class _Work:
                     raise Refusal(
                         "source_inconsistent", f"Odoo counts {left} rows and answers with none"
                     )
+
+    async def _read_keys(self, given: Sequence[str]) -> None:
+        """Read the rows of some keys, and take away those that Odoo does not have any more."""
+        keys = self._definition.keys(given)
+        wanted: Domain = [[self._definition.key, "in", keys]]
+        found: set[int] = set()
+        async for records in self._pages(wanted, self._definition.fields, 0, self._definition.page):
+            page = await self._page(records)
+            await self._write(page, after_id=page.last_id)
+            found.update(record.id for record in records)
+        async with self._database.transaction() as transaction:
+            mirrored = await self._mirror.ids_of_keys(transaction, self._run.connection, keys)
+        await self._remove(await self._absent(sorted(mirrored - found)))
+
+    # -- files -------------------------------------------------------------------------------
+
+    async def _changed_files(
+        self, records: Sequence[Record]
+    ) -> tuple[list[File], list[tuple[int, str]]]:
+        """Files whose checksum is another than before, and files that their records have no more.
+
+        A file is gone when the record itself says that its field is empty.
+        """
+        wanted = self._definition.files
+        if wanted is None:
+            return [], []
+        ids = [record.id for record in records]
+        found = await self._odoo.search_read(
+            ATTACHMENT,
+            [
+                ["res_model", "=", self._definition.model],
+                ["res_field", "in", list(wanted.fields)],
+                ["res_id", "in", ids],
+            ],
+            ["res_id", "res_field", "checksum", "file_size", "name", "mimetype"],
+        )
+        async with self._database.transaction() as transaction:
+            known = await self._mirror.checksums(transaction, self._run.connection, ids)
+        changed = [one for one in found if known.get(_place(one)) != one.text("checksum")]
+        empty = {
+            (record.id, name)
+            for record in records
+            for name in wanted.fields
+            if record.text(name) is None
+        }
+        files = [
+            _file(one, wanted, content)
+            for some in _by_size(changed)
+            for one, content in await self._contents(some)
+        ]
+        return files, sorted(empty & known.keys())
+
+    async def _contents(self, attachments: Sequence[Record]) -> list[tuple[Record, bytes]]:
+        """Files with their contents; one that is gone meanwhile is left to the next run."""
+        ids = [one.id for one in attachments]
+        read = await self._odoo.read(ATTACHMENT, ids, ["datas"])
+        contents = {one.id: base64.b64decode(one.text("datas") or "") for one in read}
+        return [(one, contents[one.id]) for one in attachments if one.id in contents]
 
     # -- rows that are gone, and rows that no stamp has told of ----------------------------------
 
@@ -248,9 +484,16 @@ class _Work:
                 "taken away unasked: look at Odoo and at the rights of its user, then run it "
                 "with accept_removals",
             )
-        async with self._runs.writing(self._run) as pen:
-            removed = await self._mirror.remove(pen.connection, name, gone)
-            self._run = await pen.write(removed=self._run.removed + removed)
+        await self._remove(gone)
+
+    async def _remove(self, gone: Sequence[int]) -> None:
+        if not gone:
+            return
+        async with self._writing() as pen:
+            removed = await self._mirror.remove(
+                pen.connection, self._run.connection, gone, self._run.id
+            )
+            await pen.write("remove", removed=self._run.removed + removed)
 
     async def _vanished(self) -> AsyncIterator[int]:
         after = 0
@@ -274,8 +517,8 @@ class _Work:
         """Read rows that came into the domain, or were committed, without a stamp of the window."""
         for start in range(0, len(ids), self._definition.page):
             some = list(ids[start : start + self._definition.page])
-            page = await self._search([["id", "in", some]], self._definition.fields)
-            await self._write(page, after_id=self._run.after_id)
+            records = await self._search([["id", "in", some]], self._definition.fields)
+            await self._write(await self._page(records), after_id=self._run.after_id)
 
     async def _absent(self, doubtful: Sequence[int]) -> list[int]:
         """The ids that Odoo does not show, nor has when asked for them."""
@@ -306,7 +549,7 @@ class _Work:
             fields,
             order=order,
             limit=limit,
-            context=ALL_ROWS,
+            context=ONLY_SIZES if definition.files else ALL_ROWS,
         )
 
     async def _count(self, domain: Domain) -> int:
@@ -318,3 +561,37 @@ class _Work:
 
 def _stamp(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _place(attachment: Record) -> tuple[int, str]:
+    """The record and the field that a file belongs to."""
+    return int(attachment.number("res_id")), attachment.text("res_field") or ""
+
+
+def _by_size(attachments: Sequence[Record]) -> Iterator[list[Record]]:
+    """Attachments in groups that are small enough to be read at once."""
+    group: list[Record] = []
+    size = 0
+    for one in attachments:
+        own = int(one.number("file_size"))
+        if group and size + own > FILE_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(one)
+        size += own
+    if group:
+        yield group
+
+
+def _file(attachment: Record, wanted: Files, content: bytes) -> File:
+    record_id, name = _place(attachment)
+    return File(
+        id=record_id,
+        field=name,
+        checksum=attachment.text("checksum") or "",
+        size=len(content),
+        name=attachment.text("name") or name,
+        media_type=attachment.text("mimetype") or "application/octet-stream",
+        content=content,
+        facts=wanted.facts(name, content),
+    )

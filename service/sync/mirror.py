@@ -1,7 +1,8 @@
-"""The mirror of a sync: a table of Odoo's rows, written by COPY and one upsert a page."""
+"""The mirror of a sync: tables of Odoo's rows, written by COPY and one upsert a page."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -11,10 +12,16 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     Table,
     Text,
+    Uuid,
+    case,
     column,
     delete,
     func,
@@ -22,15 +29,17 @@ from sqlalchemy import (
     select,
     table,
     text,
+    tuple_,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.schema import CreateColumn, CreateSchema
 
 from service.database import driver_connection
 from service.errors import Misconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from uuid import UUID
 
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -49,77 +58,141 @@ TYPES: Mapping[ColumnKind, TypeEngine[Any]] = {
     "ref": BigInteger(),
     "ref_name": Text(),
     "refs": ARRAY(BigInteger),
+    "texts": ARRAY(Text),
 }
+STAMPED = ("connection", "id")
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext('eclusa.mirror'))")
 
 
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file of a record as it is mirrored."""
+
+    id: int
+    field: str
+    checksum: str
+    size: int
+    name: str
+    media_type: str
+    content: bytes
+    facts: Mapping[str, Any]
+
+
 class Mirror:
-    """The table of one sync. Its rows belong to a connection each."""
+    """The tables of one sync: rows, and if it has them files and the history of changes.
+
+    Rows belong to a connection each.
+    """
 
     def __init__(self, definition: Definition) -> None:
+        metadata = MetaData(schema=SCHEMA)
+        key = definition.key_column
+        self.key = "id" if key is None else key.name
         self.table = Table(
             definition.name,
-            MetaData(schema=SCHEMA),
+            metadata,
             Column("connection", Text, primary_key=True),
             Column("id", BigInteger, primary_key=True, autoincrement=False),
             Column("write_date", DateTime(timezone=True)),
             *(Column(wanted.name, TYPES[wanted.kind]) for wanted in definition.columns),
         )
+        if key is not None:
+            Index(
+                f"ix_{definition.name}_{key.name}", self.table.c.connection, self.table.c[key.name]
+            )
+        self.files = _files(definition.name, metadata) if definition.files else None
+        self.changes = _changes(definition.name, metadata) if definition.history else None
+
+    @property
+    def tables(self) -> Iterator[Table]:
+        """All tables."""
+        yield self.table
+        yield from (other for other in (self.files, self.changes) if other is not None)
 
     async def prepare(self, connection: AsyncConnection) -> None:
-        """Make the table, or add the columns that it does not have yet.
+        """Make the tables, or add the columns that they do not have yet.
 
         Raises `Misconfigured` when a column is there with another type. A column that the
         definition has no more is left as it is.
         """
         await connection.execute(_ONE_AT_A_TIME)
         await connection.execute(CreateSchema(SCHEMA, if_not_exists=True))
-        await connection.run_sync(self._prepare)
+        for wanted in self.tables:
+            await connection.run_sync(_prepare, wanted)
 
-    def _prepare(self, connection: Connection) -> None:
-        inspector = inspect(connection)
-        if not inspector.has_table(self.table.name, schema=SCHEMA):
-            self.table.create(connection)
-            return
-        present = {
-            found["name"]: found["type"]
-            for found in inspector.get_columns(self.table.name, schema=SCHEMA)
-        }
-        dialect = connection.dialect
-        for wanted in self.table.columns:
-            if wanted.name not in present:
-                clause = CreateColumn(wanted).compile(dialect=dialect)
-                connection.execute(text(f"ALTER TABLE {self.table.fullname} ADD COLUMN {clause}"))
-                continue
-            there, here = present[wanted.name].compile(dialect), wanted.type.compile(dialect)
-            if there != here:
-                raise Misconfigured(
-                    f"{self.table.fullname}.{wanted.name} is {there} and should be {here}"
-                )
+    # -- rows --------------------------------------------------------------------------------
 
-    async def write(self, connection: AsyncConnection, rows: Sequence[tuple[Any, ...]]) -> int:
+    async def write(
+        self, connection: AsyncConnection, rows: Sequence[tuple[Any, ...]], run_id: UUID
+    ) -> int:
         """Insert or update rows; answers how many are new or differ from what was there."""
         if not rows:
             return 0
         names = [one.name for one in self.table.columns]
-        staging = table("staging", *(column(name) for name in names))
         await connection.execute(
             text(f"CREATE TEMPORARY TABLE staging (LIKE {self.table.fullname}) ON COMMIT DROP")
         )
         raw = await driver_connection(connection)
         await raw.copy_records_to_table("staging", records=rows, columns=names)
+        staging = table("staging", *(column(name) for name in names))
         upsert = insert(self.table).from_select(names, select(staging))
-        others = [name for name in names if name not in {"connection", "id"}]
-        result = await connection.execute(
-            upsert.on_conflict_do_update(
-                index_elements=["connection", "id"],
-                set_={name: upsert.excluded[name] for name in others},
-                where=func.row(*(self.table.c[name] for name in others)).is_distinct_from(
-                    func.row(*(upsert.excluded[name] for name in others))
-                ),
+        others = [name for name in names if name not in STAMPED]
+        upsert = upsert.on_conflict_do_update(
+            index_elements=STAMPED,
+            set_={name: upsert.excluded[name] for name in others},
+            where=func.row(*(self.table.c[name] for name in others)).is_distinct_from(
+                func.row(*(upsert.excluded[name] for name in others))
+            ),
+        )
+        if self.changes is None:
+            return (await connection.execute(upsert)).rowcount
+        # The old rows are those of the statement's snapshot, from before the upsert beside it.
+        old = self.table.alias("old")
+        written = upsert.returning(self.table).cte("written")
+        before, after = _json(old), _json(written)
+        changed: Any = (
+            select(  # type: ignore[call-overload]  # its stubs know no plain value in a row
+                written.c.connection,
+                written.c.id,
+                case((old.c.id.is_(None), "created"), else_="changed"),
+                func.clock_timestamp(),
+                run_id,
+                case((old.c.id.is_not(None), before)),
+                after,
+            )
+            .select_from(written.outerjoin(old, _same(written, old)))
+            .where(
+                old.c.id.is_(None) | (before - "write_date").is_distinct_from(after - "write_date")
             )
         )
-        return result.rowcount
+        kept = insert(self.changes).from_select(_CHANGE, changed).cte("kept")
+        count = select(func.count()).select_from(written).add_cte(kept)
+        return int(await connection.scalar(count) or 0)
+
+    async def remove(
+        self, connection: AsyncConnection, name: str, ids: Sequence[int], run_id: UUID
+    ) -> int:
+        """Take rows and their files away; answers how many rows there were."""
+        if not ids:
+            return 0
+        if self.files is not None:
+            await connection.execute(delete(self.files).where(_these(self.files, name, ids)))
+        gone = delete(self.table).where(_these(self.table, name, ids))
+        if self.changes is None:
+            return (await connection.execute(gone)).rowcount
+        removed = gone.returning(self.table).cte("removed")
+        history = select(
+            removed.c.connection,
+            removed.c.id,
+            text("'removed'"),
+            func.clock_timestamp(),
+            text(f"'{run_id}'::uuid"),
+            _json(removed),
+            text("NULL::jsonb"),
+        )
+        return (
+            await connection.execute(insert(self.changes).from_select(_CHANGE, history))
+        ).rowcount
 
     async def count(self, connection: AsyncConnection, name: str) -> int:
         """How many rows of a connection there are."""
@@ -137,11 +210,114 @@ class Mirror:
             query = query.where(self.table.c.id <= until)
         return set(await connection.scalars(query))
 
-    async def remove(self, connection: AsyncConnection, name: str, ids: Sequence[int]) -> int:
-        """Take rows away; answers how many there were."""
-        if not ids:
-            return 0
-        gone = delete(self.table).where(
-            self.table.c.connection == name, self.table.c.id.in_(list(ids))
-        )
-        return (await connection.execute(gone)).rowcount
+    async def ids_of_keys(
+        self, connection: AsyncConnection, name: str, keys: Sequence[Any]
+    ) -> set[int]:
+        """The ids of the rows that have one of these keys."""
+        rows = self.table
+        query = select(rows.c.id).where(rows.c.connection == name, rows.c[self.key].in_(list(keys)))
+        return set(await connection.scalars(query))
+
+    # -- files -------------------------------------------------------------------------------
+
+    async def checksums(
+        self, connection: AsyncConnection, name: str, ids: Sequence[int]
+    ) -> dict[tuple[int, str], str]:
+        """The checksums of the files of some records, by id and field."""
+        if self.files is None:
+            return {}
+        files = self.files.c
+        query = select(files.id, files.field, files.checksum).where(_these(self.files, name, ids))
+        return {(row.id, row.field): row.checksum for row in await connection.execute(query)}
+
+    async def write_files(
+        self,
+        connection: AsyncConnection,
+        name: str,
+        files: Sequence[File],
+        gone: Sequence[tuple[int, str]],
+    ) -> None:
+        """Insert or replace files, and take away those that their records have no more."""
+        if self.files is None:
+            return
+        if gone:
+            columns = self.files.c
+            which = tuple_(columns.id, columns.field).in_(list(gone))
+            await connection.execute(delete(self.files).where(columns.connection == name, which))
+        if files:
+            upsert = insert(self.files)
+            others = [one.name for one in self.files.columns if not one.primary_key]
+            await connection.execute(
+                upsert.on_conflict_do_update(
+                    index_elements=["connection", "id", "field"],
+                    set_={one: upsert.excluded[one] for one in others},
+                ),
+                [{"connection": name, **vars(file)} for file in files],
+            )
+
+
+_CHANGE = ("connection", "id", "operation", "at", "run_id", "before", "after")
+
+
+def _files(name: str, metadata: MetaData) -> Table:
+    return Table(
+        f"{name}_file",
+        metadata,
+        Column("connection", Text, primary_key=True),
+        Column("id", BigInteger, primary_key=True, autoincrement=False),
+        Column("field", Text, primary_key=True),
+        Column("checksum", Text, nullable=False),
+        Column("size", Integer, nullable=False),
+        Column("name", Text, nullable=False),
+        Column("media_type", Text, nullable=False),
+        Column("content", LargeBinary, nullable=False),
+        Column("facts", JSONB, nullable=False),
+    )
+
+
+def _changes(name: str, metadata: MetaData) -> Table:
+    return Table(
+        f"{name}_change",
+        metadata,
+        Column("seq", BigInteger, Identity(), primary_key=True),
+        Column("connection", Text, nullable=False),
+        Column("id", BigInteger, nullable=False),
+        Column("operation", Text, nullable=False),
+        Column("at", DateTime(timezone=True), nullable=False),
+        Column("run_id", Uuid, nullable=False),
+        Column("before", JSONB),
+        Column("after", JSONB),
+        Index(f"ix_{name}_change_id", "connection", "id"),
+    )
+
+
+def _json(rows: Any) -> Any:
+    """A whole row as a JSON object."""
+    return func.to_jsonb(text(rows.name), type_=JSONB)
+
+
+def _same(one: Any, other: Any) -> Any:
+    return (one.c.connection == other.c.connection) & (one.c.id == other.c.id)
+
+
+def _these(rows: Table, name: str, ids: Sequence[int]) -> Any:
+    return (rows.c.connection == name) & rows.c.id.in_(list(ids))
+
+
+def _prepare(connection: Connection, wanted: Table) -> None:
+    inspector = inspect(connection)
+    if not inspector.has_table(wanted.name, schema=SCHEMA):
+        wanted.create(connection)
+        return
+    present = {
+        found["name"]: found["type"] for found in inspector.get_columns(wanted.name, schema=SCHEMA)
+    }
+    dialect = connection.dialect
+    for one in wanted.columns:
+        if one.name not in present:
+            clause = CreateColumn(one).compile(dialect=dialect)
+            connection.execute(text(f"ALTER TABLE {wanted.fullname} ADD COLUMN {clause}"))
+            continue
+        there, here = present[one.name].compile(dialect), one.type.compile(dialect)
+        if there != here:
+            raise Misconfigured(f"{wanted.fullname}.{one.name} is {there} and should be {here}")

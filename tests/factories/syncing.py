@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from service import documents
+from service import documents, jobs
 from service.odoo.client import Client, RetryPolicy
+from service.odoo.prefetch import Prefetch
 from service.odoo.records import Record
 from service.odoo.transport import Connection
 from service.simulator.app import Simulator, SimulatorSettings
 from service.simulator.bulk import BulkOptions
 from service.sync.definition import Column, Definition
-from service.sync.engine import SyncEngine
+from service.sync.engine import Deployment, SyncEngine
 from service.sync.mirror import Mirror
-from service.sync.runs import Mode, Runs, SyncRun
+from service.sync.runs import Mode, NewRun, Runs, SyncEvent, SyncRun
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from service.database import Database
 
@@ -43,6 +44,39 @@ LINES = Definition(
 )
 
 
+class Truth:
+    """Reads the simulator's records where they are kept: no call, no fault, no page."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._world = simulator.world
+
+    async def search_read(
+        self,
+        model: str,
+        domain: list[Any],
+        fields: Sequence[str],
+        *,
+        order: str = "id",
+        limit: int | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> list[Record]:
+        """The records that match, archived ones too."""
+        assert (order, limit, context) == ("id", None, None)
+        rows = self._world.records(model, domain, ["id", *fields])
+        return [Record(model, _numbers(row)) for row in rows]
+
+    async def read(
+        self,
+        model: str,
+        ids: Sequence[int],
+        fields: Sequence[str],
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> list[Record]:
+        """The records of some ids."""
+        return await self.search_read(model, [["id", "in", list(ids)]], fields, context=context)
+
+
 @dataclass(frozen=True)
 class Syncing:
     """One sync, between a source and a mirror."""
@@ -62,31 +96,36 @@ class Syncing:
         """The same with a definition that differs in something."""
         return replace(self, definition=replace(self.definition, **changes))
 
-    async def start(self, mode: Mode = "incremental", *, accept_removals: bool = False) -> SyncRun:
+    async def start(self, mode: Mode = "incremental", **more: Any) -> SyncRun:
         """A run that waits for a worker."""
-        return await self.runs.start(
-            "main", self.definition.name, mode, "tester", accept_removals=accept_removals
+        new = NewRun(
+            connection="main", name=self.definition.name, mode=mode, actor="tester", **more
         )
+        return await self.runs.start(new)
 
     async def work(self, run: SyncRun, worker: str = "test") -> SyncRun:
         """The run as a worker left it."""
-        engine = SyncEngine(self.database, self.runs, worker=worker, silence=SILENCE)
-        ended = await engine.run(run.id, self.definition, self.mirror, self.odoo)
-        assert ended is not None
-        return ended
 
-    async def sync(self, mode: Mode = "incremental", *, accept_removals: bool = False) -> SyncRun:
+        async def deploy(_: str, __: str) -> Deployment:
+            return Deployment(definition=self.definition, odoo=self.odoo)
+
+        engine = SyncEngine(self.database, self.runs, deploy, worker=worker, silence=SILENCE)
+        await engine.run(run.id)
+        return await self.runs.get(run.id)
+
+    async def sync(self, mode: Mode = "incremental", **more: Any) -> SyncRun:
         """A run from its beginning to its end."""
-        return await self.work(await self.start(mode, accept_removals=accept_removals))
+        return await self.work(await self.start(mode, **more))
 
-    def source(self) -> dict[int, tuple[Any, ...]]:
+    async def source(self) -> dict[int, tuple[Any, ...]]:
         """What Odoo really has, by id, as the mirror should show it."""
         definition = self.definition
-        rows = self.simulator.world.records(
-            definition.model, list(definition.domain), ["id", *definition.fields]
+        truth = Truth(self.simulator)
+        records = await truth.search_read(
+            definition.model, list(definition.domain), definition.fields
         )
-        records = [Record(definition.model, _numbers(row)) for row in rows]
-        return {record.id: definition.row("main", record) for record in records}
+        graph = await Prefetch(truth, definition.relations).load(records)
+        return {node.record.id: definition.row("main", node) for node in graph.nodes}
 
     async def mirrored(self) -> dict[int, tuple[Any, ...]]:
         """What the mirror shows, by id."""
@@ -96,7 +135,7 @@ class Syncing:
 
     async def equal(self) -> bool:
         """Whether the mirror is what Odoo has."""
-        return await self.mirrored() == self.source()
+        return await self.mirrored() == await self.source()
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, Any]:
@@ -120,4 +159,9 @@ async def syncing(database: Database, *, lines: int) -> AsyncIterator[Syncing]:
         )
         once = RetryPolicy(attempts=1)
         async with Client(connection, retry=once) as odoo:
-            yield Syncing(database, simulator, odoo, Runs(database))
+            runs = Runs(database, jobs.SYNC_RUNS.enqueue, unheard)
+            yield Syncing(database, simulator, odoo, runs)
+
+
+async def unheard(event: SyncEvent) -> None:
+    """Nobody listens."""

@@ -81,7 +81,7 @@ def silent_ledger(stage: Stage) -> Ledger:
     async def silence(*_: object) -> None:
         """Tell nobody."""
 
-    return Ledger(stage.runtime.database, jobs.enqueue_postings, silence, silence)
+    return Ledger(stage.runtime.database, jobs.POSTINGS.enqueue, silence, silence)
 
 
 @asynccontextmanager

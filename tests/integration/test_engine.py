@@ -290,7 +290,7 @@ def make_bench(database: Database, redis: Redis, kind: Definition[Any, Any, Any]
     async def announce_batch(_: object) -> None:
         """No posting here is of a batch."""
 
-    ledger = Ledger(database, jobs.enqueue_postings, announce, announce_batch)
+    ledger = Ledger(database, jobs.POSTINGS.enqueue, announce, announce_batch)
     stopping = asyncio.Event()
     locks = WatchedLocks(redis, ttl=timedelta(seconds=1))
     locks.leases = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service import workers
-from service.errors import LiveRun, Misconfigured, RunLost
+from service.errors import LiveRun, RunLost
 from service.simulator.changes import Change, Scheduled
 from service.simulator.faults import Fault
 from service.sync.definition import Column
@@ -51,7 +51,7 @@ async def test_the_first_run_reads_everything(stage: Syncing) -> None:
     assert (run.status, run.read, run.written, run.removed) == ("completed", COUNT, COUNT, 0)
     assert run.pages == PAGES
     assert await stage.equal()
-    newest = max(row[2] for row in stage.source().values())
+    newest = max(row[2] for row in (await stage.source()).values())
     assert await stage.runs.cursor("main", "sale_line") == newest
 
 
@@ -71,8 +71,8 @@ async def test_the_next_run_reads_what_was_changed(stage: Syncing) -> None:
     assert await stage.equal()
 
 
-async def test_a_quiet_source_costs_four_calls(stage: Syncing) -> None:
-    """The newest stamp, one page, and two counts."""
+async def test_a_quiet_source_costs_five_calls(stage: Syncing) -> None:
+    """The newest stamp, how much to expect, one page, that nothing is behind it, and all ids."""
     await stage.sync()
     before = dict(stage.simulator.world.received)
 
@@ -81,7 +81,8 @@ async def test_a_quiet_source_costs_four_calls(stage: Syncing) -> None:
     received = stage.simulator.world.received
     calls = {name: received[name] - before.get(name, 0) for name in received}
     assert calls[f"{LINE}.search_read"] == 2
-    assert calls[f"{LINE}.search_count"] == 2
+    assert calls[f"{LINE}.search_count"] == 3
+    assert run.calls == 5
     assert run.written == 0
 
 
@@ -283,8 +284,9 @@ async def test_a_new_column_is_added_and_filled_by_a_full_run(stage: Syncing) ->
 
     assert await richer.equal()
     wrong = stage.defined(columns=(replace(more, kind="text"),))
-    with pytest.raises(Misconfigured, match="price is NUMERIC and should be TEXT"):
-        await wrong.sync("full")
+    refused = await wrong.sync("full")
+    assert (refused.status, refused.code) == ("failed", "misconfigured")
+    assert "price is NUMERIC and should be TEXT" in (refused.message or "")
 
 
 async def test_an_empty_source_is_an_empty_mirror(database: Database) -> None:

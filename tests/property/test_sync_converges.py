@@ -164,8 +164,8 @@ async def converges(database: Database, story: list[object]) -> None:
             assert ended.status == "completed", ended.message
         assert await stage.equal()
     async with database.transaction() as connection:
-        await connection.execute(text("DROP SCHEMA mirror CASCADE"))
-        await connection.execute(text("TRUNCATE sync_cursor, sync_run"))
+        await connection.execute(text("DROP TABLE mirror.sale_line"))
+        await connection.execute(text("TRUNCATE sync_cursor, sync_event, sync_run"))
 
 
 @settings(

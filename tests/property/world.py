@@ -149,7 +149,7 @@ class World:
         database.clock = Clock()
         self.clock = database.clock
         self.database = database
-        self.ledger = Ledger(database, jobs.enqueue_postings, announce, announce)
+        self.ledger = Ledger(database, jobs.POSTINGS.enqueue, announce, announce)
         self.odoo = ModelOdoo(self.clock)
         self.schedule = Schedule()
         self.locks: dict[str, Held] = {}

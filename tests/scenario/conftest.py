@@ -319,7 +319,7 @@ async def office(
     async def announce(*_: object) -> None:
         """Tell nobody."""
 
-    ledger = Ledger(database, jobs.enqueue_postings, announce, announce)
+    ledger = Ledger(database, jobs.POSTINGS.enqueue, announce, announce)
     locks = Locks(redis, ttl=timedelta(seconds=30))
     async with Simulator(SimulatorSettings(version=version)) as simulator:
         made = Office(
