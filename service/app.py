@@ -20,6 +20,7 @@ from service.api import (
     mirror,
     plans,
     postings,
+    prefetch,
     problems,
     syncs,
     system,
@@ -87,10 +88,11 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.draining = Draining()
+    app.state.shapes = prefetch.Shapes()
     problems.register(app)
     app.add_middleware(limits.BodyLimit, most_bytes=settings.max_body_bytes)
     app.add_middleware(auth.Authentication)  # the last one added is the first one asked
-    for module in (plans, batches, postings, syncs, mirror, jobs, system):
+    for module in (plans, batches, postings, prefetch, syncs, mirror, jobs, system):
         app.include_router(module.router)
     return app
 
