@@ -732,7 +732,9 @@ class Model:
         if values.get("name") and self.name_field == "name":
             values["name"] = f"{values['name']} (copy)"
         scalars, _ = self._split(default)
-        return self.insert({**values, **scalars})
+        new_id = self.insert({**values, **scalars})
+        self.on_created(new_id)
+        return new_id
 
     def _unknown_field(self, name: str, operation: Operation = "read") -> errors.ServerError:
         if self.env.version < NEW_VERSION:

@@ -456,12 +456,13 @@ class PurchaseOrderLine(Model):
         touch_order(self.record(record_id))
 
     def on_unlinking(self, record_id: int) -> None:
-        """Refuse to delete lines of confirmed orders."""
+        """Refuse to delete lines of confirmed orders; let the order change with its lines."""
         order = self.record(record_id).one("order_id")
         if order and order["state"] in CONFIRMED_STATES:
             raise errors.UserError(
                 f"Cannot delete a purchase order line which is in state “{order['state']}”."
             )
+        touch_order(self.record(record_id))
 
 
 MODELS: tuple[type[Model], ...] = (PurchaseOrder, PurchaseOrderLine)

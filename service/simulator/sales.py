@@ -200,6 +200,10 @@ class SaleOrderLine(Model):
         """Let the order change with its lines."""
         self._touch_order(record_id)
 
+    def on_unlinking(self, record_id: int) -> None:
+        """Let the order change with its lines."""
+        self._touch_order(record_id)
+
     def _touch_order(self, record_id: int) -> None:
         order = self.record(record_id).one("order_id")
         if order is not None:

@@ -26,6 +26,7 @@ from sqlalchemy import (
     delete,
     func,
     inspect,
+    literal,
     select,
     table,
     text,
@@ -151,19 +152,17 @@ class Mirror:
         written = upsert.returning(self.table).cte("written")
         before, after = _json(old), _json(written)
         changed: Any = (
-            select(  # type: ignore[call-overload]  # its stubs know no plain value in a row
+            select(
                 written.c.connection,
                 written.c.id,
                 case((old.c.id.is_(None), "created"), else_="changed"),
                 func.clock_timestamp(),
-                run_id,
+                literal(run_id, Uuid),
                 case((old.c.id.is_not(None), before)),
                 after,
             )
             .select_from(written.outerjoin(old, _same(written, old)))
-            .where(
-                old.c.id.is_(None) | (before - "write_date").is_distinct_from(after - "write_date")
-            )
+            .where(old.c.id.is_(None) | _unstamped(before).is_distinct_from(_unstamped(after)))
         )
         kept = insert(self.changes).from_select(_CHANGE, changed).cte("kept")
         count = select(func.count()).select_from(written).add_cte(kept)
@@ -184,9 +183,9 @@ class Mirror:
         history = select(
             removed.c.connection,
             removed.c.id,
-            text("'removed'"),
+            literal("removed", Text),
             func.clock_timestamp(),
-            text(f"'{run_id}'::uuid"),
+            literal(run_id, Uuid),
             _json(removed),
             text("NULL::jsonb"),
         )
@@ -294,6 +293,11 @@ def _changes(name: str, metadata: MetaData) -> Table:
 def _json(rows: Any) -> Any:
     """A whole row as a JSON object."""
     return func.to_jsonb(text(rows.name), type_=JSONB)
+
+
+def _unstamped(row: Any) -> Any:
+    """A row as JSON without its stamp: when nothing else changed, nothing did."""
+    return row.op("-", return_type=JSONB)("write_date")
 
 
 def _same(one: Any, other: Any) -> Any:

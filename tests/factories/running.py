@@ -110,12 +110,16 @@ async def running(
     with_worker: bool = True,
     simulator: SimulatorSettings | None = None,
     timings: str = TIMINGS,
+    more: str = "",
 ) -> AsyncIterator[Stage]:
-    """Run the service on the servers of `settings`; nothing of it is left afterwards."""
+    """Run the service on the servers of `settings`; nothing of it is left afterwards.
+
+    `more` is added to its configuration file.
+    """
     async with AsyncExitStack() as stack:
         odoo = await stack.enter_async_context(Simulator(simulator))
         content = configuration(odoo.world.seed.describe(), odoo.url, timings)
-        settings.config.write_text(content, encoding="utf-8")
+        settings.config.write_text(content + more, encoding="utf-8")
         server = await stack.enter_async_context(_serving(settings))
         runtime = await stack.enter_async_context(open_runtime(settings))
         if with_worker:

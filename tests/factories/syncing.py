@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import select
 
@@ -145,9 +145,17 @@ def _numbers(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def syncing(database: Database, *, lines: int) -> AsyncIterator[Syncing]:
-    """A source with so many lines, and an empty mirror."""
-    options = SimulatorSettings(rows=BulkOptions(sale_lines=lines, products=20, partners=20))
+async def syncing(
+    database: Database,
+    *,
+    lines: int = 0,
+    rows: BulkOptions | None = None,
+    version: Literal[17, 19] = 17,
+    definition: Definition = LINES,
+) -> AsyncIterator[Syncing]:
+    """A source with so many lines, or with `rows`, and an empty mirror."""
+    wanted = rows or BulkOptions(sale_lines=lines, products=20, partners=20)
+    options = SimulatorSettings(rows=wanted, version=version)
     async with Simulator(options) as simulator:
         assert simulator.url is not None
         connection = Connection(
@@ -160,7 +168,7 @@ async def syncing(database: Database, *, lines: int) -> AsyncIterator[Syncing]:
         once = RetryPolicy(attempts=1)
         async with Client(connection, retry=once) as odoo:
             runs = Runs(database, jobs.SYNC_RUNS.enqueue, unheard)
-            yield Syncing(database, simulator, odoo, runs)
+            yield Syncing(database, simulator, odoo, runs, definition)
 
 
 async def unheard(event: SyncEvent) -> None:
