@@ -252,6 +252,8 @@ def _field(problem: Mapping[str, Any], kind: Any) -> FieldProblem:
     code = str(problem["type"])
     if code == "union_tag_not_found":
         path, code = ["kind"], "missing"
+    elif code == "union_tag_invalid":
+        path = ["kind"]
     elif place == "body" and len(path) > 1 and path[0] == kind:
         path = path[1:]  # where several kinds are known, each has a place of its own
     name = ".".join(str(part) for part in path) or str(place)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from service.errors import Misconfigured
 from service.posting.step import Definition
 from service.postings.freight_cte import FREIGHT_CTE
+from service.postings.title_settlement import TITLE_SETTLEMENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from service.posting.step import AnyDefinition
 
 GROUP = "eclusa.postings"
+BUILT_IN: tuple[AnyDefinition, ...] = (FREIGHT_CTE, TITLE_SETTLEMENT)
 
 
 def catalog() -> Mapping[str, AnyDefinition]:
     """All definitions by kind; raises `Misconfigured` when an installed one is none."""
-    definitions: dict[str, AnyDefinition] = {FREIGHT_CTE.kind: FREIGHT_CTE}
+    definitions: dict[str, AnyDefinition] = {one.kind: one for one in BUILT_IN}
     for entry in entry_points(group=GROUP):
         definition = entry.load()
         if not isinstance(definition, Definition):
