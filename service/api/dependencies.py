@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from service.api.stream import Draining
 from service.posting.step import Actor
 from service.runtime import Runtime
+from service.sync.generic import NAME
 
 _bearer = HTTPBearer(auto_error=False, description="an API key, made by `eclusa keys create`")
 
@@ -32,6 +33,7 @@ def _actor(
     return actor
 
 
+SyncName = Annotated[str, Path(pattern=NAME, description="the sync's name", examples=["cte"])]
 CurrentRuntime = Annotated[Runtime, Depends(_runtime)]
 CurrentDraining = Annotated[Draining, Depends(_draining)]
 CurrentActor = Annotated[Actor, Depends(_actor)]

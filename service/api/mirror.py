@@ -10,7 +10,7 @@ from starlette.responses import StreamingResponse
 
 from service.api import problems
 from service.api.bodies import Text
-from service.api.dependencies import CurrentActor, CurrentRuntime
+from service.api.dependencies import CurrentActor, CurrentRuntime, SyncName
 from service.sync.rows import MOST_CONDITIONS, Wanted, read_conditions
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ async def list_mirrors(runtime: CurrentRuntime, _: CurrentActor) -> MirrorList:
     responses={**problems.responses(404, 422), **_ROWS},
 )
 async def list_mirror_rows(
-    name: str,
+    name: SyncName,
     connection: Annotated[str, Query(max_length=200, examples=["main"])],
     runtime: CurrentRuntime,
     _: CurrentActor,

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.api import problems
 from service.api.bodies import JsonRoute, Text
-from service.api.dependencies import CurrentActor, CurrentRuntime
+from service.api.dependencies import CurrentActor, CurrentRuntime, SyncName
 from service.errors import InvalidInput, Problem, UnknownName
 from service.runtime import Runtime
 from service.sync.runs import Mode, NewRun, Status, SyncRun
@@ -177,7 +177,7 @@ async def list_syncs(runtime: CurrentRuntime, _: CurrentActor) -> SyncList:
 @router.get(
     "/{name}", operation_id="get_sync", summary="One sync", responses=problems.responses(404, 422)
 )
-async def get_sync(name: str, runtime: CurrentRuntime, _: CurrentActor) -> SyncView:
+async def get_sync(name: SyncName, runtime: CurrentRuntime, _: CurrentActor) -> SyncView:
     """How far its mirrors are, and when it runs by itself."""
     runtime.connections.sync(name)
     return (await _views(runtime, [name]))[0]
@@ -197,7 +197,11 @@ async def get_sync(name: str, runtime: CurrentRuntime, _: CurrentActor) -> SyncV
     },
 )
 async def start_sync_run(
-    name: str, body: RunRequest, runtime: CurrentRuntime, actor: CurrentActor, response: Response
+    name: SyncName,
+    body: RunRequest,
+    runtime: CurrentRuntime,
+    actor: CurrentActor,
+    response: Response,
 ) -> RunView:
     """Start a run; 409 with `run_id` when the sync runs already on that connection.
 
@@ -230,7 +234,7 @@ async def start_sync_run(
     responses=problems.responses(404, 422),
 )
 async def list_sync_runs(
-    name: str,
+    name: SyncName,
     runtime: CurrentRuntime,
     _: CurrentActor,
     connection: Text | None = None,
@@ -260,7 +264,7 @@ async def list_sync_runs(
     responses=problems.responses(404, 422),
 )
 async def get_sync_run(
-    name: str, run_id: UUID, runtime: CurrentRuntime, _: CurrentActor
+    name: SyncName, run_id: UUID, runtime: CurrentRuntime, _: CurrentActor
 ) -> RunView:
     """Its window, how far it is, and what it has found."""
     return RunView.model_validate(await _run(runtime, name, run_id))
@@ -273,7 +277,7 @@ async def get_sync_run(
     responses=problems.responses(404, 422),
 )
 async def list_sync_run_events(
-    name: str, run_id: UUID, runtime: CurrentRuntime, _: CurrentActor
+    name: SyncName, run_id: UUID, runtime: CurrentRuntime, _: CurrentActor
 ) -> RunEventList:
     """Every claim, page and removal, who did it, and the counts at that time, oldest first."""
     await _run(runtime, name, run_id)
@@ -289,7 +293,7 @@ async def list_sync_run_events(
     responses=problems.responses(404, 409, 422),
 )
 async def cancel_sync_run(
-    name: str, run_id: UUID, runtime: CurrentRuntime, actor: CurrentActor
+    name: SyncName, run_id: UUID, runtime: CurrentRuntime, actor: CurrentActor
 ) -> RunView:
     """End a run after its page; what it wrote stays, and the cursor does not move."""
     await _run(runtime, name, run_id)
@@ -313,7 +317,7 @@ _TAGGED: dict[str, Any] = {"headers": {"ETag": {"schema": {"type": "string"}}}}
     responses={**problems.responses(404, 422), 200: _TAGGED},
 )
 async def get_sync_schedule(
-    name: str,
+    name: SyncName,
     connection: OfConnection,
     runtime: CurrentRuntime,
     _: CurrentActor,
@@ -331,7 +335,7 @@ async def get_sync_schedule(
     responses={**problems.responses(404, 409, 412, 422), 200: _TAGGED},
 )
 async def set_sync_schedule(
-    name: str,
+    name: SyncName,
     connection: OfConnection,
     body: ScheduleRequest,
     runtime: CurrentRuntime,
@@ -363,7 +367,7 @@ async def set_sync_schedule(
     responses=problems.responses(404, 422),
 )
 async def remove_sync_schedule(
-    name: str, connection: OfConnection, runtime: CurrentRuntime, _: CurrentActor
+    name: SyncName, connection: OfConnection, runtime: CurrentRuntime, _: CurrentActor
 ) -> None:
     """Remove the schedule on one connection."""
     runtime.connections.sync(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -392,29 +393,43 @@ async def test_a_wrong_last_event_id_is_refused(stage: Stage, value: str, code: 
     assert told(problem(response, 422)) == {("last-event-id", code)}
 
 
+BODIES = {
+    ("post", "/v1/syncs/{name}/runs"): {"connection": "main"},
+    ("put", "/v1/syncs/{name}/schedule"): {"cron": "*/30 * * * *"},
+}
+GOOD_NAME = "cte"
+
+
 @pytest.mark.parametrize(
-    ("posting_id", "status"),
+    ("wrong_id", "wrong_name", "status"),
     [
-        pytest.param(str(uuid4()), 404, id="unknown"),
-        pytest.param("7", 422, id="malformed"),
-        pytest.param("%00", 422, id="NUL"),
+        pytest.param(str(uuid4()), "no_such_name", 404, id="unknown"),
+        pytest.param("7", "7", 422, id="malformed"),
+        pytest.param("%00", "%00", 422, id="NUL"),
     ],
 )
 async def test_a_wrong_id_is_refused_by_every_route(
-    stage: Stage, posting_id: str, status: int
+    stage: Stage, wrong_id: str, wrong_name: str, status: int
 ) -> None:
     """An unknown id is 404 with a problem; what is no id is told with the parameter's name."""
     document = (await stage.client.get("/openapi.json")).json()
-    routes = [
-        (method, path, path.split("{")[1].split("}")[0])
+    places = [
+        (method, path, name)
         for path, methods in document["paths"].items()
         for method in methods
-        if "{" in path
+        for name in re.findall(r"{(\w+)}", path)
     ]
-    assert len(routes) >= 7
+    assert len(places) >= 15
 
-    for method, path, name in routes:
-        response = await stage.client.request(method, path.replace(f"{{{name}}}", posting_id))
+    for method, path, name in places:
+        wrong = wrong_name if name == "name" else wrong_id
+        address = path.replace(f"{{{name}}}", wrong).replace("{name}", GOOD_NAME)
+        response = await stage.client.request(
+            method,
+            re.sub(r"{\w+}", str(uuid4()), address),
+            params={"connection": "main"},
+            json=BODIES.get((method, path)),
+        )
 
         problem(response, status, *([name] if status == 422 else []))
 
