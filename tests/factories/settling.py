@@ -265,6 +265,13 @@ class Cashier:
         wanted = [payment_reference(of, purpose) for purpose in purposes]
         return self.records(PAYMENT, [self.reference, "in", wanted])
 
+    def settling_item(self) -> dict[str, Any]:
+        """The item of the only payment that settles receivables."""
+        [found] = self.records(
+            LINE, ["payment_id", "!=", False], ["account_type", "=", "asset_receivable"]
+        )
+        return found
+
     def open(self, title: SeededTitle, place: int = 0) -> Decimal:
         """What is open of an instalment; positive for a receivable, negative for a payable."""
         residual = self.one(LINE, title.line_ids[place])["amount_residual"]

@@ -40,6 +40,7 @@ FIELDS = (
     "payment_type",
     "outstanding_account_id",
 )
+MONEY = ("bank", "cash", "credit")
 PARTS: tuple[PartName, ...] = ("principal", "discount", "agreement", "returns")
 JOURNALS = {
     "discount": "discount_journals",
@@ -301,7 +302,7 @@ async def undo_create(work: SettlementWork, purpose: Purpose) -> Observation:
 
 
 async def journal_company(work: SettlementWork, journal_id: int) -> int:
-    """The company of a journal; halts when there is no such journal."""
+    """The company of a journal; halts when there is no such journal, or it is not for money."""
     journals = await work.odoo.read(title.JOURNAL, [journal_id], ("name", "company_id", "type"))
     if not journals:
         raise Halt(
@@ -309,7 +310,15 @@ async def journal_company(work: SettlementWork, journal_id: int) -> int:
             f"Odoo has no journal {journal_id}. Cancel this posting and send it with the right "
             "one, or correct the profile and resume.",
         )
-    return known(journals[0].ref("company_id"))
+    [journal] = journals
+    if journal.text("type") not in MONEY:
+        raise Halt(
+            "journal_not_for_money",
+            f"Journal {journal.text('name')} (id {journal_id}) is no journal of a bank, of cash or "
+            "of a card. Cancel this posting and send it with the right one, or correct the profile "
+            "and resume.",
+        )
+    return known(journal.ref("company_id"))
 
 
 def steps_of(part: PartName) -> tuple[Observe, Observe, Observe, Observe]:

@@ -28,11 +28,13 @@ NOT_ASKED = "not asked for"
 class Movement:
     """A statement line with its entry: the item on the bank's account, and the one that waits.
 
-    `money` is the payment's item that the waiting one is to be matched with.
+    `money` is the payment's item that the waiting one is to be matched with; `suspense` the
+    account on which an item waits of which nobody has said yet what it is.
     """
 
     line: Record
     state: str
+    suspense: int | None
     bank: Record
     waiting: Record
     money: Record
@@ -49,9 +51,12 @@ async def open_entry(work: SettlementWork) -> Observation:
         return Done(message=NOT_ASKED)
     movement = await _read(work)
     _check(work, movement)
+    if await _matched(work, movement):
+        return Done(message="statement line and payment are matched")
+    _check_unused(work, movement)
     if movement.state == "draft":
         return Done(message="the statement line is in draft")
-    if movement.ready and _labels(movement) == _wanted(work):
+    if movement.ready:
         return Done(message="the statement line is prepared")
     return Pending(
         Call(
@@ -122,16 +127,9 @@ async def reconcile(work: SettlementWork) -> Observation:
     if work.subject.statement_line_id is None:
         return Done(message=NOT_ASKED)
     movement = await _read(work)
-    if await _matched(movement, work):
+    if await _matched(work, movement):
         return Done(message="statement line and payment are matched")
-    for item, what in ((movement.waiting, "statement line"), (movement.money, "payment")):
-        if item.flag("reconciled"):
-            raise Halt(
-                "statement_matched_elsewhere",
-                f"The {what} of {work.subject.name} was matched with something else in Odoo (item "
-                f"{item.id}). Undo that match there, then resume.",
-                "needs_attention",
-            )
+    _check_unused(work, movement)
     return Pending(
         Call(
             model=title.LINE,
@@ -200,7 +198,9 @@ async def _read(work: SettlementWork) -> Movement:
     [line] = lines
     [move] = await work.odoo.read(title.MOVE, [known(line.ref("move_id"))], ("state",))
     journal_id = known(line.ref("journal_id"))
-    [journal] = await work.odoo.read(title.JOURNAL, [journal_id], ("default_account_id",))
+    [journal] = await work.odoo.read(
+        title.JOURNAL, [journal_id], ("default_account_id", "suspense_account_id")
+    )
     items = await work.odoo.search_read(title.LINE, [["move_id", "=", move.id]], ITEM_FIELDS)
     own = journal.ref("default_account_id")
     bank = [item for item in items if item.ref("account_id") == own]
@@ -215,6 +215,7 @@ async def _read(work: SettlementWork) -> Movement:
     return Movement(
         line=line,
         state=str(move.text("state")),
+        suspense=journal.ref("suspense_account_id"),
         bank=bank[0],
         waiting=waiting[0],
         money=await _money(work),
@@ -260,7 +261,28 @@ def _check(work: SettlementWork, movement: Movement) -> None:
         )
 
 
-async def _matched(movement: Movement, work: SettlementWork) -> bool:
+def _check_unused(work: SettlementWork, movement: Movement) -> None:
+    """Nothing else was said of this movement: going back to draft would undo that."""
+    waits = movement.waiting.ref("account_id") == movement.suspense
+    ours = movement.ready and _labels(movement) == _wanted(work)
+    if movement.waiting.flag("reconciled") or not (waits or ours):
+        raise Halt(
+            "statement_line_used",
+            f"Statement line {movement.line.id} is taken for something else in Odoo, on account "
+            f"{movement.waiting.ref_name('account_id')}. Undo that there and resume, or cancel "
+            "this posting: its payment is made.",
+            "needs_attention",
+        )
+    if movement.money.flag("reconciled"):
+        raise Halt(
+            "payment_matched_elsewhere",
+            f"The payment of {work.subject.name} was matched with another statement line in Odoo. "
+            "Undo that there and resume, or cancel this posting: its payment is made.",
+            "needs_attention",
+        )
+
+
+async def _matched(work: SettlementWork, movement: Movement) -> bool:
     """Whether the two items settle each other."""
     pair = [movement.money.id, movement.waiting.id]
     domain = [["debit_move_id", "in", pair], ["credit_move_id", "in", pair]]
