@@ -8,7 +8,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop demo test chaos lint format openapi lock clean
+.PHONY: help install develop demo sync-demo test chaos lint format openapi lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ $(VENV)/developed: requirements-dev.lock $(VENV)/installed
 
 demo: install ## Post freight bills into a simulated Odoo (ARGS=--keep to stay up)
 	@$(BIN)/eclusa demo $(ARGS)
+
+sync-demo: install ## Mirror a simulated Odoo, change it, and compare every row (ARGS="--lines 20000")
+	@$(BIN)/eclusa sync demo $(ARGS)
 
 test: develop ## Run all tests (ARGS="-k name" for some)
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)

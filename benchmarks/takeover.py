@@ -27,10 +27,10 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 
 from service import embedded, migrations
-from service.demo import configuration
 from service.posting.step import Actor, NewPosting
 from service.postings.freight_cte.freight import Freight
 from service.runtime import Runtime, open_runtime
+from service.scene import configuration
 from service.settings import Settings
 from service.simulator.app import Simulator
 from service.simulator.arrivals import DocumentOptions

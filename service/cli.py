@@ -45,6 +45,7 @@ from service.simulator import faults
 from service.simulator.bulk import BulkOptions
 from service.sync.engine import SyncEngine
 from service.sync.runs import NewRun, Runs
+from service.sync_demo import SyncDemo
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
@@ -552,6 +553,17 @@ async def _run_sync(given: Settings, new: NewRun, *, as_json: bool) -> int | Non
 
 async def _no_queue(*_: Any, **__: Any) -> None:
     """The run is worked on here and now, and taken over by a worker should this process die."""
+
+
+@sync_app.command("demo")
+def demonstrate_sync(
+    lines: Annotated[int, typer.Option(help="lines of sales orders", min=1_000)] = 20_000,
+) -> None:
+    """Mirror a simulated Odoo, change it, mirror the changes, and compare every row.
+
+    Exit 0 when mirror and source are equal, 1 when not.
+    """
+    _run(SyncDemo(out, lines=lines).run())
 
 
 @sync_app.command("list")

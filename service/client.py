@@ -65,6 +65,16 @@ class ApiClient:
             raise ApiError(response.status_code, _problem(response))
         return response.json()
 
+    async def rows(self, path: str, **query: Any) -> AsyncIterator[dict[str, Any]]:
+        """The objects of an answer that has one a line; raises `ApiError`."""
+        headers = {"Accept": "application/x-ndjson"}
+        async with self._http.stream("GET", path, params=query, headers=headers) as response:
+            if response.is_error:
+                await response.aread()
+                raise ApiError(response.status_code, _problem(response))
+            async for line in response.aiter_lines():
+                yield json.loads(line)
+
     async def follow(self, job_id: str, last: int = 0) -> AsyncIterator[dict[str, Any]]:
         """The events of a job until its end; reconnects and goes on where it was cut off."""
         attempts = 0

@@ -1,10 +1,9 @@
 """The demonstration: freight bills into a simulated Odoo, while things go wrong.
 
-Everything is real but Odoo: PostgreSQL, Valkey, the HTTP API in one process, workers in others, and
-an Odoo that fits in memory, behind its own HTTP server. One worker is killed with SIGKILL in the
-middle of a call, one call's answer comes too late, a proxy cuts another, a document is sent twice
-at once, and one is refused, rolled back and resumed. In the end Odoo itself is asked: each document
-must have exactly one live order and one posted bill of the CTe's amount.
+One worker is killed with SIGKILL in the middle of a call, one call's answer comes too late, a proxy
+cuts another, a document is sent twice at once, and one is refused, rolled back and resumed. In the
+end Odoo itself is asked: each document must have exactly one live order and one posted bill of the
+CTe's amount.
 """
 
 from __future__ import annotations
@@ -12,26 +11,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import shutil
-import sys
-import tempfile
 import time
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 from rich.live import Live
 from rich.table import Table
 
-from service import embedded, migrations, screen
-from service.client import ApiClient, ApiError
-from service.database import Database
-from service.errors import EclusaError
-from service.keys import Keys
+from service import screen
+from service.client import ApiError
+from service.scene import CONNECTION, DemoFailed, open_scene
 from service.worker import stop_signals
 
 if TYPE_CHECKING:
@@ -40,60 +30,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DFE = "l10n_br_ciel_it_account.dfe"
-CONNECTION = "main"
-DATABASE = "eclusa"
-LOGIN = "admin"
-SECRET = "admin"  # noqa: S105  the simulator's, on loopback, for as long as the demonstration runs
 DUE_DATE = "2026-12-31"
-START_SECONDS = 20.0
 POSTING_SECONDS = 60.0
-STOP_SECONDS = 10.0
-HEARTBEAT_SECONDS = 2.0
 GENERATION_SECONDS = 0.5
 TAX_SECONDS = 0.2
 KILLED_CALL_SECONDS = 2.0
 LATE_SECONDS = 2.5
 CUT_SECONDS = 1.0
-TIMINGS = """
-[connections.main.profiles.freight_cte.timings]
-generate_order = { timeout_seconds = 1.5, interval_seconds = 0.2, settle_seconds = 20 }
-confirm_order = { timeout_seconds = 5, interval_seconds = 0.2, settle_seconds = 20 }
-create_bill = { timeout_seconds = 5, interval_seconds = 0.2, settle_seconds = 20 }
-post_bill = { timeout_seconds = 5, interval_seconds = 0.2, settle_seconds = 20 }
-"""
-
-
-class DemoFailed(EclusaError):
-    """The demonstration did not show what it should."""
-
-    code = "demo_failed"
-
-
-def configuration(seed: Mapping[str, Any], url: str, timings: str = "") -> str:
-    """A configuration file for the simulator at `url`, made from what `/simulator/seed` answers."""
-    lines = [
-        f"[connections.{CONNECTION}]",
-        f'url = "{url}"',
-        f'database = "{DATABASE}"',
-        f'login = "{LOGIN}"',
-        f'secret = "{SECRET}"',
-        f"[connections.{CONNECTION}.profiles.freight_cte]",
-        "accept_homologation = true",  # invented documents are of the test environment
-        *(
-            f"{name} = {seed[name]}"
-            for name in ("product_id", "product_uom_id", "team_id", "payment_provider_id")
-        ),
-    ]
-    for company in seed["companies"]:
-        operations = ", ".join(f"{case} = {id_}" for case, id_ in company["operations"].items())
-        lines += [
-            f"[connections.{CONNECTION}.profiles.freight_cte.companies.{company['cnpj']}]",
-            f"company_id = {company['id']}",
-            f"picking_type_id = {company['picking_type_id']}",
-            f"home_state_id = {company['home_state_id']}",
-            f"operations = {{ {operations} }}",
-        ]
-    return "\n".join(lines) + "\n" + timings
 
 
 @dataclass
@@ -128,14 +71,14 @@ class Demo:
         self._more_documents = more_documents
         self._cases: list[Case] = []
         self._live: Live | None = None
-        self._workers = 0
 
     async def run(self) -> int:
         """Run it and answer the exit code: 0 when everything was as it should be."""
         begun = time.monotonic()
-        async with AsyncExitStack() as stack:
-            await self._open(stack)
-            await self._play(stack)
+        async with open_scene(self._console) as self._scene:
+            await self._prepare_odoo()
+            self._first_worker = await self._scene.start_worker()
+            await self._play()
             problems = await self._problems()
             took = time.monotonic() - begun
             failed = self._report(problems, took)
@@ -143,92 +86,21 @@ class Demo:
                 await self._stay()
         return failed
 
-    # -- servers -----------------------------------------------------------------------------
-
-    async def _open(self, stack: AsyncExitStack) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="eclusa-demo-"))
-        self._folder = folder
-        stack.push(self._remove_folder)
-        self._say("starting PostgreSQL and Valkey")
-        servers = await stack.enter_async_context(embedded.open_servers(folder / "servers"))
-        await migrations.migrate(servers.database_url)
-        self._environment = {
-            **os.environ,
-            "ECLUSA_DATABASE_URL": servers.database_url,
-            "ECLUSA_REDIS_URL": servers.redis_url,
-            "ECLUSA_CONFIG": str(folder / "eclusa.toml"),
-            "ECLUSA_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS),
-            "ECLUSA_PORT": "0",
-            "ECLUSA_LOG_LEVEL": "info",
-        }
-        self._say("starting the simulated Odoo")
-        url = await self._start_announced(stack, "simulator", "simulator", "--port", "0")
-        self._odoo = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30))
-        await self._write_configuration(url)
-        self._say("starting the API and one worker")
-        self._api_url = await self._start_announced(stack, "api", "serve", "--no-worker")
-        self._key = await _new_key(servers.database_url)
-        self._api = await stack.enter_async_context(ApiClient(self._api_url, self._key))
-        self._first_worker = await self._start_worker(stack)
-
-    def _remove_folder(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Remove what was written, unless somebody will want to read the logs."""
-        if kind is None or issubclass(kind, asyncio.CancelledError):
-            shutil.rmtree(self._folder, ignore_errors=True)
-        else:
-            self._say(f"logs in {self._folder}")
-
-    async def _write_configuration(self, odoo_url: str) -> None:
-        seed = (await self._odoo.get("/simulator/seed")).raise_for_status().json()
-        text = configuration(seed, odoo_url, TIMINGS)
-        (self._folder / "eclusa.toml").write_text(text, encoding="utf-8")
+    async def _prepare_odoo(self) -> None:
         durations = {
             "action_gerar_po_dfe": GENERATION_SECONDS,
             "onchange_l10n_br_calcular_imposto": TAX_SECONDS,
             "onchange_l10n_br_calcular_imposto_btn": TAX_SECONDS,
         }
-        await self._tell_odoo("settings", {"durations": durations})
-
-    async def _start(
-        self, stack: AsyncExitStack, name: str, *arguments: str
-    ) -> asyncio.subprocess.Process:
-        log = stack.enter_context((self._folder / f"{name}.log").open("wb"))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "service",
-            *arguments,
-            env=self._environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-        )
-        stack.push_async_callback(_stop, process)
-        return process
-
-    async def _start_announced(self, stack: AsyncExitStack, name: str, *arguments: str) -> str:
-        """Start a server that prints its address as the last word of its first line."""
-        process = await self._start(stack, name, *arguments)
-        if process.stdout is None:
-            raise DemoFailed(f"the {name} has no output")
-        with contextlib.suppress(TimeoutError):
-            line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
-            if line:
-                return line.decode().split()[-1]
-        log = (self._folder / f"{name}.log").read_text(encoding="utf-8")
-        raise DemoFailed(f"the {name} did not start:\n{log[-2000:]}")
-
-    async def _start_worker(self, stack: AsyncExitStack) -> asyncio.subprocess.Process:
-        self._workers += 1
-        return await self._start(stack, f"worker-{self._workers}", "worker")
+        await self._scene.tell_odoo("settings", {"durations": durations})
 
     # -- the play ----------------------------------------------------------------------------
 
-    async def _play(self, stack: AsyncExitStack) -> None:
+    async def _play(self) -> None:
         cases = await self._prepare()
         with self._screen():
             async with asyncio.timeout(POSTING_SECONDS):
-                await self._kill_a_worker(stack, cases["killed"])
+                await self._kill_a_worker(cases["killed"])
             plays: list[Awaitable[None]] = [
                 self._late(cases["late"]),
                 self._cut(cases["cut"]),
@@ -255,7 +127,7 @@ class Demo:
         wanted |= {f"clean {number}": {} for number in range(1, self._more_documents + 1)}
         cases = {}
         for name, options in wanted.items():
-            answer = await self._tell_odoo("documents", options)
+            answer = await self._scene.tell_odoo("documents", options)
             cases[name] = Case(name, answer["documents"][0])
         self._cases = list(cases.values())
         return cases
@@ -264,21 +136,21 @@ class Demo:
         await self._send(case)
         await self._follow(case)
 
-    async def _kill_a_worker(self, stack: AsyncExitStack, case: Case) -> None:
+    async def _kill_a_worker(self, case: Case) -> None:
         """SIGKILL the only worker while Odoo generates the order; then start two others."""
         fault = {"kind": "slow", "seconds": KILLED_CALL_SECONDS}
         await self._add_fault(case, "action_gerar_po_dfe", fault)
         await self._send(case)
-        async for event in self._api.follow(case.posting_id):
+        async for event in self._scene.api.follow(case.posting_id):
             self._take(case, event)
             if event["step"] == 6 and event["action"] == "start":  # noqa: PLR2004  "generate order"
                 break
         self._first_worker.kill()
         await self._first_worker.wait()
         case.remark = f"worker {self._first_worker.pid} was killed during step 6"
-        self._say(case.remark)
-        await self._start_worker(stack)
-        await self._start_worker(stack)
+        self._scene.say(case.remark)
+        await self._scene.start_worker()
+        await self._scene.start_worker()
 
     async def _finish(self, case: Case) -> None:
         await self._follow(case)
@@ -319,9 +191,9 @@ class Demo:
         if case.status != "failed":
             raise DemoFailed(f"a refused confirmation ended as {case.status}")
         path = f"/v1/postings/{case.posting_id}"
-        rolled_back = await self._api.call("POST", f"{path}/rollback")
-        last = len((await self._api.call("GET", f"{path}/audit"))["items"])
-        await self._api.call("POST", f"{path}/resume")
+        rolled_back = await self._scene.api.call("POST", f"{path}/rollback")
+        last = len((await self._scene.api.call("GET", f"{path}/audit"))["items"])
+        await self._scene.api.call("POST", f"{path}/resume")
         await self._follow(case, last)
         case.remark = f"Odoo refused at step 9: {rolled_back['status']}, resumed"
 
@@ -339,26 +211,17 @@ class Demo:
                 "carrier_invoice": str(case.document["number"]),
             },
         }
-        answer: dict[str, Any] = await self._api.call("POST", "/v1/postings", json=body)
+        answer: dict[str, Any] = await self._scene.api.call("POST", "/v1/postings", json=body)
         return answer
 
     async def _follow(self, case: Case, last: int = 0) -> None:
-        async for event in self._api.follow(case.posting_id, last):
+        async for event in self._scene.api.follow(case.posting_id, last):
             self._take(case, event)
 
     async def _add_fault(self, case: Case, method: str, fault: dict[str, Any]) -> None:
-        await self._tell_odoo("faults", {"method": method, "key": case.key, **fault})
-
-    async def _tell_odoo(self, what: str, body: dict[str, Any]) -> Any:
-        response = await self._odoo.post(f"/simulator/{what}", json=body)
-        if response.is_error:
-            raise DemoFailed(f"the simulator refused: {response.text}")
-        return response.json()
+        await self._scene.tell_odoo("faults", {"method": method, "key": case.key, **fault})
 
     # -- what it shows -----------------------------------------------------------------------
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, style="dim", markup=False, highlight=False)
 
     @contextlib.contextmanager
     def _screen(self) -> Iterator[None]:
@@ -387,7 +250,7 @@ class Demo:
 
     async def _problems(self) -> dict[str, list[str]]:
         """What is wrong with each document, asked of Odoo and of the audit."""
-        state = (await self._odoo.get("/simulator/state")).raise_for_status().json()
+        state = await self._scene.ask_odoo("state")
         return {
             case.key: [
                 *_odoo_problems(case, state["documents"].get(case.key, {})),
@@ -397,14 +260,14 @@ class Demo:
         }
 
     async def _posting_problems(self, case: Case) -> list[str]:
-        posting = await self._api.call("GET", f"/v1/postings/{case.posting_id}")
+        posting = await self._scene.api.call("GET", f"/v1/postings/{case.posting_id}")
         problems = []
         if posting["status"] != "completed":
             problems.append(f"{posting['status']} ({posting['code']}): {posting['message']}")
         over = [step for step in posting["steps"] if step["state"] in ("done", "found", "skipped")]
         if len(over) != posting["total_steps"]:
             problems.append(f"only {len(over)} of {posting['total_steps']} steps are over")
-        verdict = await self._api.call("GET", f"/v1/postings/{case.posting_id}/audit/verify")
+        verdict = await self._scene.api.call("GET", f"/v1/postings/{case.posting_id}/audit/verify")
         if not verdict["valid"]:
             problems += [f"its audit: {damage['message']}" for damage in verdict["damages"]]
         return problems
@@ -418,24 +281,24 @@ class Demo:
         self._console.print(table)
         failed = sum(1 for found in problems.values() if found)
         completed = len(self._cases) - failed
-        self._console.print(f"API at {self._api_url}", markup=False, highlight=False)
+        self._console.print(f"API at {self._scene.api_url}", markup=False, highlight=False)
         if failed or self._keep:
-            self._console.print(f"logs in {self._folder}", markup=False, highlight=False)
+            self._console.print(f"logs in {self._scene.folder}", markup=False, highlight=False)
         line = f"demo: {completed} postings completed, {failed} failed, 16/16 steps, {took:.1f} s"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         return 1 if failed else 0
 
     async def _stay(self) -> None:
         """Stay up until Ctrl-C, with one more document to try by hand."""
-        document = (await self._tell_odoo("documents", {}))["documents"][0]
-        path = self._folder / "cte.xml"
+        document = (await self._scene.tell_odoo("documents", {}))["documents"][0]
+        path = self._scene.folder / "cte.xml"
         path.write_text(document["xml"], encoding="utf-8")
         for line in (
             "",
             "The service stays up until Ctrl-C. In another terminal:",
             "",
-            f"export ECLUSA_API_URL={self._api_url}",
-            f"export ECLUSA_API_KEY={self._key}",
+            f"export ECLUSA_API_URL={self._scene.api_url}",
+            f"export ECLUSA_API_KEY={self._scene.key}",
             f"eclusa post --xml {path} --due {DUE_DATE}",
         ):
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -455,22 +318,3 @@ def _odoo_problems(case: Case, outcome: Mapping[str, Any]) -> list[str]:
         elif live[0]["state"] != state or Decimal(str(live[0]["amount"])) != amount:
             problems.append(f"{what} in Odoo: {json.dumps(live)}")
     return problems
-
-
-async def _new_key(database_url: str) -> str:
-    database = Database(database_url)
-    try:
-        return await Keys(database).create("demo")
-    finally:
-        await database.close()
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_SECONDS)
-    except TimeoutError:
-        process.kill()
-        await process.wait()

@@ -18,8 +18,8 @@ from redis.asyncio import Redis
 
 from service import embedded, migrations
 from service.database import Database
-from service.demo import configuration
 from service.keys import Keys
+from service.scene import configuration
 from service.simulator.app import Simulator, SimulatorSettings
 from service.simulator.arrivals import DocumentOptions, SeededDocument
 from service.simulator.faults import from_json

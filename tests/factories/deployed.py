@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from service.demo import TIMINGS, configuration
 from service.postings.freight_cte import STEPS
 from service.runtime import Runtime, open_runtime
+from service.scene import TIMINGS, configuration
 from service.simulator.app import Simulator, SimulatorSettings
 from service.simulator.arrivals import DocumentOptions
 from tests.chaos.verdict import History, judge

@@ -16,8 +16,8 @@ import httpx
 from httpx_sse import aconnect_sse
 
 from service import app, embedded, migrations, worker
-from service.demo import TIMINGS, configuration
 from service.runtime import Runtime, open_runtime
+from service.scene import TIMINGS, configuration
 from service.settings import Settings
 from service.simulator.app import Simulator, SimulatorSettings
 from service.simulator.arrivals import DocumentOptions, SeededDocument

@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from service.demo import TIMINGS, configuration
 from service.keys import Keys
+from service.scene import TIMINGS, configuration
 from service.simulator.app import Simulator, SimulatorSettings
 from service.simulator.arrivals import DocumentOptions, SeededDocument
 from tests.factories.processes import command

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from service import documents
-from service.demo import TIMINGS, configuration
+from service.scene import TIMINGS, configuration
 from service.simulator.app import Simulator, SimulatorSettings
 from service.simulator.bulk import BulkOptions
 from service.simulator.changes import Change

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import text
 
 from service import jobs
-from service.demo import TIMINGS, configuration
 from service.posting.step import Actor, NewPosting
 from service.postings.freight_cte.freight import Freight
 from service.runtime import Runtime, open_runtime
+from service.scene import TIMINGS, configuration
 from service.simulator.app import Simulator, SimulatorSettings
 from service.simulator.arrivals import DocumentOptions
 from service.simulator.faults import Fault

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 import stamina
 
-from service import connections, demo, jobs
+from service import connections, jobs, scene
 from service.locks import Locks
 from service.posting import run as runs
 from service.posting.engine import Engine
@@ -84,7 +84,7 @@ class Office:
 
     def configure(self, *changes: tuple[str, str], times: str = "") -> None:
         """Write the configuration file, with texts in it replaced, and read it as a worker does."""
-        text = demo.configuration(
+        text = scene.configuration(
             self.simulator.world.seed.describe(), self.simulator.url, times or timings()
         )
         for old, new in changes:

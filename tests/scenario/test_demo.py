@@ -1,4 +1,4 @@
-"""The demonstration, as `make demo` runs it."""
+"""The demonstrations, as `make demo` and `make sync-demo` run them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import sys
 
 import psutil
 import pytest
+from rich.console import Console
+
+from service.sync_demo import LINE, SyncDemo
 
 MOST_SECONDS = 60.0
 
@@ -38,3 +41,31 @@ async def test_the_demonstration_completes_and_leaves_nothing_behind() -> None:
     assert seen
     _, alive = psutil.wait_procs(list(seen.values()), timeout=5)
     assert alive == []
+
+
+class _Meddled(SyncDemo):
+    """Somebody writes in Odoo between the last sync and the comparison."""
+
+    async def _compare(self) -> None:
+        await self._scene.tell_odoo("changes", {"action": "write", "model": LINE, "count": 3})
+        await self._scene.tell_odoo("changes", {"action": "delete", "model": LINE, "count": 1})
+        await super()._compare()
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize(
+    ("kind", "code", "last"),
+    [
+        (SyncDemo, 0, r"sync-demo: mirror equals source, \d+ rows, \d+ calls"),
+        (_Meddled, 1, r"sync-demo: mirror differs from source: \d+ in order_lines, \d+ calls"),
+    ],
+)
+async def test_the_demonstration_of_syncs_compares_every_row(
+    kind: type[SyncDemo], code: int, last: str
+) -> None:
+    """It ends with a line that says so, and with an exit code of its own when they differ."""
+    console = Console(record=True, width=200)
+
+    assert await kind(console, lines=1_000).run() == code
+
+    assert re.fullmatch(last, console.export_text().splitlines()[-1])

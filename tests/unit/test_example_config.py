@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service import connections, postings
+from service import connections, postings, syncs
 from service.postings.freight_cte import FREIGHT_CTE
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ async def test_the_example_is_accepted_with_the_catalogue(monkeypatch: pytest.Mo
     """Both connections, both ways to give a secret, and both profiles pass every check."""
     monkeypatch.setenv("ECLUSA_SECRET_MAIN", "from the environment")
     config = connections.load(EXAMPLE)
-    book = connections.Connections(config, postings.catalog())
+    book = connections.Connections(config, postings.catalog(), syncs.catalog())
 
     secrets = {name: one.connection(name).secret for name, one in config.connections.items()}
     companies = {
