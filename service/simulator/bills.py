@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from service.simulator import catalog, errors, fields, reconciliation
@@ -51,6 +52,7 @@ FROZEN_WHEN_POSTED = (
 FROZEN_ITEM = frozenset({"account_id", "credit", "debit"})
 TO_BE_PAID = frozenset({"asset_receivable", "liability_payable"})
 UNCHECKED = "check_move_validity"
+PHANTOM_DAY = date(2000, 1, 1)
 INVOICE_TYPES = (
     ("entry", "Journal Entry"),
     ("out_invoice", "Customer Invoice"),
@@ -245,6 +247,17 @@ def post(entry: Record) -> None:
     if entry["name"] in {None, DRAFT_NAME}:
         entry.update(name=next_number(entry))
     entry.update(state="posted", invoice_date_due=entry["invoice_date_due"])
+    if entry.model.env.options.phantom_returns:
+        _bring_phantom_back(entry)
+
+
+def _bring_phantom_back(invoice: Record) -> None:
+    lines = invoice.many("line_ids")
+    discounts = [line for line in lines if line["display_type"] == "discount"]
+    phantoms = [line for line in lines if line["date_maturity"] == PHANTOM_DAY]
+    if discounts and phantoms:
+        phantoms[0].update(debit=discounts[0]["debit"])
+        discounts[0].update(debit=0.0)
 
 
 def _check_postable(entry: Record) -> None:

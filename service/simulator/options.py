@@ -16,7 +16,9 @@ class Options:
     for approval unless `approver` is `automatic`; `user` lets the calling user approve orders of
     the purchase team, `other` nobody but a person in Odoo. `link_order_to_document` says whether
     generating an order also fills `purchase_id` of the document, which real data often lacks.
-    With `immediate_transfer`, validating a picking of which nothing was picked asks first.
+    With `immediate_transfer`, validating a picking of which nothing was picked asks first. With
+    `phantom_returns`, an invoice that is posted turns its discount into an instalment of
+    2000-01-01 again.
     """
 
     durations: dict[str, float] = field(default_factory=dict)
@@ -24,6 +26,7 @@ class Options:
     approver: Approver = "automatic"
     link_order_to_document: bool = True
     immediate_transfer: bool = False
+    phantom_returns: bool = False
 
     def duration(self, model: str, method: str) -> float:
         """Return how many seconds a call computes before it applies."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from service.simulator.seed import SeedCompany
 
 LINE = "account.move.line"
-PHANTOM_DAY = date(2000, 1, 1)
 DAYS_BETWEEN = timedelta(days=30)
 
 
@@ -128,7 +127,7 @@ def _instalment(entry: Record, options: TitleOptions, amount: Decimal, place: in
 
 
 def _phantom(entry: Record, options: TitleOptions) -> int:
-    return _to_pay(entry, options, options.phantom, date_maturity=PHANTOM_DAY)
+    return _to_pay(entry, options, options.phantom, date_maturity=bills.PHANTOM_DAY)
 
 
 def _to_pay(entry: Record, options: TitleOptions, amount: Decimal, **values: Any) -> int:
