@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 async def check(work: SettlementWork) -> Observation:
     """Step 6: principal, discount, agreement and return fit into the balance.
 
-    The balance is that of the title before this settlement: what is open now, and what this
-    settlement has settled already. Interest comes on top; charges are what the money lacks.
+    Interest comes on top; charges are what the money lacks.
     """
     owed = await title.read(work)
-    balance = title.owed(work, owed) + await _settled(work)
+    balance = await _balance(work, owed)
     subject, tolerance = work.subject, work.profile.amount_tolerance
     rest = subject.principal + subject.agreement + subject.returns
     if await _is_embedded(work, balance, rest):
@@ -46,17 +45,19 @@ async def check(work: SettlementWork) -> Observation:
     return Done(message=f"R$ {total} of R$ {balance} open")
 
 
-async def _settled(work: SettlementWork) -> Decimal:
-    """How much this settlement has settled of the title by now."""
+async def _balance(work: SettlementWork, owed: Record) -> Decimal:
+    """What the title owes, less what others have settled of it.
+
+    The matches are read first: whatever is matched by then belongs to a payment that is found.
+    """
+    matches = await title.matches(work)
     purposes: tuple[Purpose, ...] = (*payment.PARTS, "register")
     found = [await payment.find(work, purpose) for purpose in purposes if _is_due(work, purpose)]
-    made = [one for one in found if one is not None]
-    if not made:
-        return NOTHING
-    lines = await work.odoo.search_read(
-        title.LINE, [["payment_id", "in", [one.id for one in made]]], ("payment_id",)
-    )
-    return await title.settled_by(work, [line.id for line in lines])
+    made = [one.id for one in found if one is not None]
+    lines = await work.odoo.search_read(title.LINE, [["payment_id", "in", made]], ("payment_id",))
+    ours = {line.id for line in lines}
+    others = sum((amount for line, amount in matches.items() if line not in ours), NOTHING)
+    return owed.number(title.OWED[work.subject.direction]) - others
 
 
 def _is_due(work: SettlementWork, purpose: Purpose) -> bool:
@@ -154,4 +155,5 @@ async def _stands_for_this_title(work: SettlementWork, found: Record) -> bool:
     if not lines:
         return True
     free = any(not line.flag("reconciled") for line in lines)
-    return free or bool(await title.settled_by(work, [line.id for line in lines]))
+    matches = await title.matches(work)
+    return free or any(line.id in matches for line in lines)

@@ -238,11 +238,13 @@ async def reconcile(work: SettlementWork, part: PartName) -> Observation:
     if not amount:
         return Done(message="not asked for")
     payment = known(await find(work, part))
+    # What could stop the posting is read before the match is: a call that is still under way may
+    # come in between, and its match would explain what else looks wrong.
     line = await settling_line(work, payment)
-    settled = await title.settled_by(work, [line.id])
+    owed = await title.read(work)
+    settled = (await title.matches(work)).get(line.id, NOTHING)
     if settled >= amount - work.profile.amount_tolerance:
         return Done(message=f"payment {payment.id} settles R$ {settled}")
-    owed = await title.read(work)
     free = abs(line.number("amount_residual"))
     if settled or free < amount:
         raise Halt(

@@ -55,11 +55,10 @@ async def open_invoice(work: SettlementWork) -> Observation:
     move = await _move(work)
     if move.text("state") == "draft":
         return Done(message="the invoice is in draft")
-    if not await title.phantoms(work, move.id):
+    if await _plan(work, move) is None:
         return Done(message="the instalment of the year 2000 is gone")
     if work.facts.phantom_repaired:
         raise _came_back(move)
-    await _plan(work, move)
     return Pending(
         Call(
             model=title.MOVE,
@@ -77,11 +76,11 @@ async def repair(work: SettlementWork) -> Observation:
     if not work.facts.phantom:
         return Done(message="no instalment of the year 2000")
     move = await _move(work)
-    if not await title.phantoms(work, move.id):
+    planned = await _plan(work, move)
+    if planned is None:
         return Done({"phantom_repaired": True}, "the instalment of the year 2000 holds nothing")
     if move.text("state") != "draft":
         raise _came_back(move)
-    planned = await _plan(work, move)
     return Pending(
         Call(
             model=title.MOVE,
@@ -144,12 +143,18 @@ async def _move(work: SettlementWork) -> Record:
     return moves[0]
 
 
-async def _plan(work: SettlementWork, move: Record) -> Repair:
-    """The repair of an invoice; halts where it is a person's."""
+async def _plan(work: SettlementWork, move: Record) -> Repair | None:
+    """The repair of an invoice, None when it needs none; halts where it is a person's.
+
+    All amounts are of one read: the same repair, sent twice, writes the same values.
+    """
     lines = await work.odoo.search_read(title.LINE, [["move_id", "=", move.id]], FIELDS)
     owed = [line for line in lines if line.text("account_type") == "asset_receivable"]
-    unagreed = [line for line in owed if line.text("date_maturity") == title.PHANTOM_DAY]
-    agreed = [line for line in owed if line not in unagreed and line.number("debit") > 0]
+    held = [line for line in owed if line.number("debit") > 0]
+    unagreed = [line for line in held if line.text("date_maturity") == title.PHANTOM_DAY]
+    agreed = [line for line in held if line not in unagreed]
+    if not unagreed:
+        return None
     _check_unsettled(move, owed)
     discount = await _discount_line(work, move)
     others = [line for line in lines if line not in owed and line.id != discount.id]

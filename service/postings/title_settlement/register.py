@@ -6,15 +6,15 @@ parts that have journals of their own, and its difference is checked before it i
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from service.posting.step import Call, Done, Halt, Observation, Pending
 from service.postings.title_settlement import payment, title
-from service.postings.title_settlement.settlement import known, payment_reference
+from service.postings.title_settlement.settlement import NOTHING, known, payment_reference
 
 if TYPE_CHECKING:
     from datetime import timedelta
+    from decimal import Decimal
 
     from service.odoo.records import Caller, Record
     from service.postings.title_settlement.settlement import SettlementWork
@@ -94,10 +94,12 @@ async def pay(work: SettlementWork) -> Observation:
     """Step 20: the wizard's payment is posted and has settled the title."""
     if not work.subject.registered:
         return Done(message="not asked for")
+    # The wizard is read before its payment is looked for: a call that is still under way may pay
+    # in between, and then nothing is left for the wizard to write off.
+    wizard = await _open_wizard(work, await _values(work))
     made = await payment.find(work, "register")
     if made is not None:
         return await _paid(work, made)
-    wizard = await _open_wizard(work, await _values(work))
     if wizard is None:
         raise Halt(
             "wizard_closed",
@@ -111,7 +113,7 @@ async def pay(work: SettlementWork) -> Observation:
             args=[[wizard.id]],
             kwargs={"context": await _context(work)},
             before={"amount_residual": title.owed(work, await title.read(work))},
-            after={"amount_residual": Decimal(0), "amount": amount_of(work)},
+            after={"amount_residual": NOTHING, "amount": amount_of(work)},
         )
     )
 
@@ -126,7 +128,7 @@ async def _paid(work: SettlementWork, made: Record) -> Observation:
     payment.check(work, made, amount=amount_of(work), journal_id=journal_id)
     posted = payment.state(work, made) == "posted"
     line = await payment.settling_line(work, made) if posted else None
-    settled = await title.settled_by(work, [line.id]) if line else Decimal(0)
+    settled = (await title.matches(work)).get(line.id, NOTHING) if line else NOTHING
     if not posted or line is None or not line.flag("reconciled") or not settled:
         raise Halt(
             "payment_taken_back",

@@ -248,14 +248,16 @@ def owed(work: SettlementWork, title: Record) -> Decimal:
     return left if work.subject.direction == "receivable" else -left
 
 
-async def settled_by(work: SettlementWork, line_ids: Sequence[int]) -> Decimal:
-    """How much of the title these items have settled."""
-    if not line_ids:
-        return Decimal(0)
+async def matches(work: SettlementWork) -> dict[int, Decimal]:
+    """How much of the title each item has settled, by the item's id."""
     title_side, other_side = MATCHES[work.subject.direction]
-    domain = [[title_side, "=", known(work.facts.title_id)], [other_side, "in", list(line_ids)]]
-    matches = await work.odoo.search_read(PARTIAL, domain, ("amount",))
-    return sum((match.number("amount") for match in matches), Decimal(0))
+    domain = [[title_side, "=", known(work.facts.title_id)]]
+    found = await work.odoo.search_read(PARTIAL, domain, (other_side, "amount"))
+    settled: dict[int, Decimal] = {}
+    for match in found:
+        line_id = known(match.ref(other_side))
+        settled[line_id] = settled.get(line_id, Decimal(0)) + match.number("amount")
+    return settled
 
 
 def check_open(work: SettlementWork, title: Record, amount: Decimal, what: str) -> None:
