@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from service.errors import Misconfigured
 from service.posting.step import Definition
 from service.postings.freight_cte import FREIGHT_CTE
+from service.postings.physical_receipt import PHYSICAL_RECEIPT
 from service.postings.title_settlement import TITLE_SETTLEMENT
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from service.posting.step import AnyDefinition
 
 GROUP = "eclusa.postings"
-BUILT_IN: tuple[AnyDefinition, ...] = (FREIGHT_CTE, TITLE_SETTLEMENT)
+BUILT_IN: tuple[AnyDefinition, ...] = (FREIGHT_CTE, PHYSICAL_RECEIPT, TITLE_SETTLEMENT)
 
 
 def catalog() -> Mapping[str, AnyDefinition]:
