@@ -38,6 +38,7 @@ FIELDS = (
     "partner_id",
     "company_id",
     "payment_type",
+    "destination_account_id",
     "outstanding_account_id",
 )
 MONEY = ("bank", "cash", "credit")
@@ -131,6 +132,7 @@ def check(work: SettlementWork, payment: Record, *, amount: Decimal, journal_id:
         "partner_id": work.facts.partner_id,
         "company_id": work.facts.company_id,
         "payment_type": payment_type(work.subject),
+        "destination_account_id": work.facts.account_id,
     }
     found: dict[str, Any] = {
         "amount": payment.number("amount"),
@@ -138,6 +140,7 @@ def check(work: SettlementWork, payment: Record, *, amount: Decimal, journal_id:
         "partner_id": payment.ref("partner_id"),
         "company_id": payment.ref("company_id"),
         "payment_type": payment.text("payment_type"),
+        "destination_account_id": payment.ref("destination_account_id"),
     }
     differs = [name for name, value in wanted.items() if found[name] != value]
     if differs:

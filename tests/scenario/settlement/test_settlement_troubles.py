@@ -215,6 +215,21 @@ async def test_a_title_that_is_paid_meanwhile_is_not_paid_twice(
     assert f"{LINE}.reconcile" not in cashier.calls()
 
 
+async def test_the_balance_is_read_again_before_each_part(cashier: Cashier) -> None:
+    """The rest is paid by hand while the principal is matched: the discount is not even a draft."""
+    title = cashier.title("1000.00")
+    cashier.simulator.world.configure({"durations": {f"{LINE}.reconcile": 0.2}})
+    posting_id = await cashier.post(title, principal="980.00", discount="20.00")
+
+    posting = await cashier.while_called(
+        posting_id, f"{LINE}.reconcile", lambda: cashier.pay_by_hand(title, "20.00")
+    )
+
+    assert stopped(posting) == ("failed", "amount_above_balance")
+    assert cashier.calls()[f"{PAYMENT}.create"] == 1
+    assert cashier.open(title) == Decimal(0)
+
+
 async def test_a_title_freed_again_is_settled_after_a_resume(cashier: Cashier) -> None:
     """The payment that waits is used; none is made."""
     title = cashier.title("1000.00")
@@ -363,6 +378,42 @@ async def test_a_payment_that_somebody_changed_needs_a_person(cashier: Cashier) 
 
     assert (await cashier.resume(posting.id)).status == "completed"
     assert cashier.open(title) == Decimal("400.00")
+
+
+async def test_a_title_on_another_account_than_its_partners_is_told(cashier: Cashier) -> None:
+    """The payment could not be matched with it, so it is not posted."""
+    title = cashier.title("1000.00", posted=False)
+    account_id = cashier.person(
+        "account.account",
+        "create",
+        {
+            "code": "1120100002",
+            "name": "CLIENTES EXTERIOR",
+            "account_type": "asset_receivable",
+            "reconcile": True,
+            "company_id": title.company_id,
+        },
+    )
+    cashier.person(LINE, "write", [title.line_id], {"account_id": account_id})
+    cashier.person(MOVE, "action_post", [title.move_id])
+
+    posting = await cashier.settle(title, principal="1000.00")
+
+    assert stopped(posting) == ("needs_attention", "payment_differs")
+    assert posting.message is not None
+    assert "destination_account_id" in posting.message
+    assert f"{PAYMENT}.action_post" not in cashier.calls()
+
+
+@pytest.mark.parametrize(("version", "named"), [(17, 19), (19, 17)])
+async def test_a_wrong_version_in_the_profile_is_told(cashier: Cashier, named: int) -> None:
+    """The first search for a payment asks for a field that is not there: nothing is booked."""
+    await cashier.reconfigure({f"odoo_version = {cashier.version}": f"odoo_version = {named}"})
+
+    posting = await cashier.settle(cashier.title(), principal="1000.00")
+
+    assert posting.code == "odoo_invalid_field"
+    assert cashier.calls() == {}
 
 
 @pytest.mark.parametrize("version", [17, 19])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from service.postings.title_settlement.settlement import (
     payment_reference,
 )
 
+EXAMPLE = Path(__file__).parents[3] / "eclusa.example.toml"
 PROFILE = SettlementProfile.model_validate(
     {
         "odoo_version": 17,
@@ -225,3 +229,19 @@ def test_numbers_keep_their_meaning() -> None:
         "register_payment",
         "verify",
     )
+
+
+def test_the_example_of_the_configuration_shows_the_defaults() -> None:
+    """What it comments out is what holds without it."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    switched_on = re.sub(r"(?m)^# (?=\w+ = )", "", text)
+
+    shown, spelled_out = (
+        SettlementProfile.model_validate(
+            tomllib.loads(content)["connections"]["main"]["profiles"]["title_settlement"]
+        )
+        for content in (text, switched_on)
+    )
+
+    assert shown == spelled_out
+    assert set(SettlementProfile.model_fields) - set(spelled_out.model_fields_set) == {"timings"}
