@@ -53,10 +53,8 @@ def timings(timeout: float = 2, settle: float = 4) -> str:
     return "\n".join(("[connections.main.profiles.title_settlement.timings]", *lines))
 
 
-def configuration(
-    companies: list[SeedCompany], url: str, version: int, times: str, changes: dict[str, str]
-) -> str:
-    """A configuration file; `changes` replace texts in it."""
+def profile(companies: list[SeedCompany], version: int) -> str:
+    """The profile of titles on the connection `main`."""
 
     def ids(kind: str, name: str) -> str:
         pairs = (f"{one.id} = {getattr(getattr(one, kind), name)}" for one in companies)
@@ -72,11 +70,6 @@ def configuration(
         ]
 
     lines = [
-        "[connections.main]",
-        f'url = "{url}"',
-        'database = "eclusa"',
-        'login = "admin"',
-        'secret = "admin"',
         "[connections.main.profiles.title_settlement]",
         f"odoo_version = {version}",
         f"companies = {[one.id for one in companies]}",
@@ -84,7 +77,19 @@ def configuration(
         f"charges_accounts = {ids('accounts', 'charges')}",
         *side("payable", "interest_expense"),
     ]
-    text = "\n".join((*lines, times, ""))
+    return "\n".join(lines)
+
+
+def configuration(profile: str, url: str, times: str, changes: dict[str, str]) -> str:
+    """A configuration file; `changes` replace texts in it."""
+    connection = [
+        "[connections.main]",
+        f'url = "{url}"',
+        'database = "eclusa"',
+        'login = "admin"',
+        'secret = "admin"',
+    ]
+    text = "\n".join((*connection, profile, times, ""))
     for old, new in changes.items():
         assert old in text
         text = text.replace(old, new)
@@ -116,7 +121,7 @@ class Cashier:
         """
         companies = [self.company(code) for code in ("plant", "south", "hub")]
         text = configuration(
-            companies, self.simulator.url, self.version, times or timings(), changes or {}
+            profile(companies, self.version), self.simulator.url, times or timings(), changes or {}
         )
         self.file.write_text(text, encoding="utf-8")
         self._connections = connections.Connections(
