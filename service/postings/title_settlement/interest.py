@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.posting.step import Call, Done, Halt, Observation, Pending
 from service.postings.title_settlement import payment, register, title
-from service.postings.title_settlement.settlement import known, payment_reference
+from service.postings.title_settlement.settlement import NOT_ASKED, known, payment_reference
 
 if TYPE_CHECKING:
     from service.odoo.records import Record
@@ -23,7 +23,7 @@ def is_due(work: SettlementWork) -> bool:
 async def create(work: SettlementWork) -> Observation:
     """Step 21: there is an entry of the interest."""
     if not is_due(work):
-        return Done(message="not asked for")
+        return Done(message=NOT_ASKED)
     entry = await _find(work)
     if entry is not None:
         if entry.number("amount_total") != work.subject.interest:
@@ -49,7 +49,7 @@ async def create(work: SettlementWork) -> Observation:
 async def post(work: SettlementWork) -> Observation:
     """Step 22: the entry is posted."""
     if not is_due(work):
-        return Done(message="not asked for")
+        return Done(message=NOT_ASKED)
     entry = known(await _find(work))
     if entry.text("state") == "posted":
         return Done(message=f"entry {entry.text('name')} is posted")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from service.posting.step import Call, Done, Halt, Observation, Pending
 from service.postings.title_settlement import dialect, title
 from service.postings.title_settlement.settlement import (
+    NOT_ASKED,
     NOTHING,
     PartName,
     Purpose,
@@ -182,7 +183,7 @@ async def create(work: SettlementWork, part: PartName) -> Observation:
     """There is a payment of this part, of the right amount, in the title's company."""
     amount = amount_of(work, part)
     if not amount:
-        return Done(message="not asked for")
+        return Done(message=NOT_ASKED)
     journal_id = journal_of(work, part)
     payment = await find(work, part)
     if payment is not None:
@@ -214,7 +215,7 @@ async def post(work: SettlementWork, part: PartName) -> Observation:
     """The payment of this part is posted, and the title could still take it then."""
     amount = amount_of(work, part)
     if not amount:
-        return Done(message="not asked for")
+        return Done(message=NOT_ASKED)
     payment = known(await find(work, part))
     if state(work, payment) == "posted":
         return Done(message=f"payment {payment.text('name') or payment.id} is posted")
@@ -239,7 +240,7 @@ async def reconcile(work: SettlementWork, part: PartName) -> Observation:
     """The payment of this part has settled so much of the title. What is matched says so."""
     amount = amount_of(work, part)
     if not amount:
-        return Done(message="not asked for")
+        return Done(message=NOT_ASKED)
     payment = known(await find(work, part))
     # What could stop the posting is read before the match is: a call that is still under way may
     # come in between, and its match would explain what else looks wrong.

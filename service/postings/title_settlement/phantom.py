@@ -101,7 +101,7 @@ async def close_invoice(work: SettlementWork) -> Observation:
     if await title.phantoms(work, move.id):
         raise _came_back(move)
     if move.text("state") == "posted":
-        return Done(message=f"{move.text('name')} is posted without it")
+        return Done({"phantom": False}, f"{move.text('name')} is posted without it")
     return Pending(
         Call(
             model=title.MOVE,

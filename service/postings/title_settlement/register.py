@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from service.posting.step import Call, Done, Halt, Observation, Pending
 from service.postings.title_settlement import payment, title
-from service.postings.title_settlement.settlement import NOTHING, known, payment_reference
+from service.postings.title_settlement.settlement import (
+    NOT_ASKED,
+    NOTHING,
+    known,
+    payment_reference,
+)
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -63,7 +68,7 @@ async def prepare(work: SettlementWork) -> Observation:
     Odoo forgets a wizard after some time; then another one is opened.
     """
     if not work.subject.registered:
-        return Done(message="not asked for")
+        return Done(message=NOT_ASKED)
     if await payment.find(work, "register") is not None:
         return Done(message="it has paid already")
     wanted = await _values(work)
@@ -93,7 +98,7 @@ async def open_wizard(odoo: Caller, call: Call, limit: timedelta) -> Done:
 async def pay(work: SettlementWork) -> Observation:
     """Step 20: the wizard's payment is posted and has settled the title."""
     if not work.subject.registered:
-        return Done(message="not asked for")
+        return Done(message=NOT_ASKED)
     # The wizard is read before its payment is looked for: a call that is still under way may pay
     # in between, and then nothing is left for the wizard to write off.
     wizard = await _open_wizard(work, await _values(work))

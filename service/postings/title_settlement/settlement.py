@@ -20,6 +20,7 @@ Purpose = Literal["principal", "discount", "agreement", "returns", "register", "
 KIND = "title_settlement"
 DIGEST_LENGTH = 16
 NOTHING = Decimal(0)
+NOT_ASKED = "not asked for"
 
 Amount = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=2)]
 Number = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[0-9A-Za-z./-]{1,30}$")]
@@ -100,7 +101,7 @@ class SettlementFacts(BaseModel):
     """What was found of a settlement in Odoo.
 
     `before` and `after` are the title and its document as they were; `phantom` says that an
-    instalment of the year 2000 stood beside the title, `phantom_repaired` that it was mended.
+    instalment of the year 2000 has to be mended, `phantom_repaired` that this was done once.
     """
 
     model_config = ConfigDict(frozen=True)

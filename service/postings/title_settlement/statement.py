@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from service.posting.step import Call, Done, Halt, Observation, Pending, write
 from service.postings.title_settlement import payment, title
-from service.postings.title_settlement.settlement import Purpose, known, payment_reference
+from service.postings.title_settlement.settlement import (
+    NOT_ASKED,
+    Purpose,
+    known,
+    payment_reference,
+)
 
 if TYPE_CHECKING:
     from service.odoo.records import Record
@@ -21,7 +26,6 @@ if TYPE_CHECKING:
 STATEMENT_LINE = "account.bank.statement.line"
 FIELDS = ("move_id", "journal_id", "amount", "partner_id", "payment_ref")
 ITEM_FIELDS = ("account_id", "balance", "name", "reconciled")
-NOT_ASKED = "not asked for"
 
 
 @dataclass(frozen=True, kw_only=True)

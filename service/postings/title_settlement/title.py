@@ -53,6 +53,7 @@ FIELDS = (
     "x_studio_status_de_pagamento",
     "x_studio_nf_e",
 )
+NEEDED_FIELDS = (*FIELDS, "account_id", "parent_state")
 MOVE_FIELDS = (
     "name",
     "state",
@@ -92,7 +93,7 @@ async def find(work: SettlementWork) -> Observation:
 
 async def read(work: SettlementWork) -> Record:
     """The title; halts when it was deleted."""
-    titles = await work.odoo.read(LINE, [known(work.facts.title_id)], (*FIELDS, *MORE_FIELDS))
+    titles = await work.odoo.read(LINE, [known(work.facts.title_id)], NEEDED_FIELDS)
     if not titles:
         raise Halt(
             "title_deleted",
@@ -101,9 +102,6 @@ async def read(work: SettlementWork) -> Record:
             "needs_attention",
         )
     return titles[0]
-
-
-MORE_FIELDS = ("account_id", "account_type", "move_type", "parent_state")
 
 
 async def _only_title(work: SettlementWork) -> Record:
@@ -176,9 +174,7 @@ async def _search(work: SettlementWork, conditions: Domain) -> list[Record]:
         ["date_maturity", "!=", PHANTOM_DAY],
         [OWED[direction], ">", 0],
     ]
-    found = await work.odoo.search_read(
-        LINE, domain, (*FIELDS, *MORE_FIELDS), limit=MOST_CANDIDATES
-    )
+    found = await work.odoo.search_read(LINE, domain, NEEDED_FIELDS, limit=MOST_CANDIDATES)
     if len(found) == MOST_CANDIDATES:
         raise Halt(
             "several_titles",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.factories.settling import ACTOR, LINE, MOVE
+from tests.factories.settling import ACTOR, LINE, MOVE, PAYMENT
 
 if TYPE_CHECKING:
     from service.simulator.faults import Kind
@@ -203,6 +203,21 @@ async def test_a_repair_that_is_in_doubt_is_looked_at(
     assert cashier.calls()[f"{MOVE}.action_post"] == 1
     assert debits(cashier, title) == [970.0, 0.0, 30.0]
     assert cashier.open(title) == Decimal(0)
+
+
+async def test_a_draft_of_somebody_else_is_not_posted(cashier: Cashier) -> None:
+    """The repair is over; whoever has the invoice in draft now has a reason for it."""
+    title = cashier.title("970.00", phantom=Decimal("30.00"))
+    cashier.trouble("user_error", PAYMENT, "create")
+    posting = await cashier.settle(title, principal="970.00")
+    assert posting.code == "odoo_user_fault"
+    cashier.person(MOVE, "button_draft", [title.move_id])
+
+    posting = await cashier.resume(posting.id)
+
+    assert (posting.status, posting.code) == ("failed", "title_not_posted")
+    assert cashier.one(MOVE, title.move_id)["state"] == "draft"
+    assert cashier.payments() == []
 
 
 async def test_a_compensation_leaves_no_invoice_in_draft(cashier: Cashier) -> None:
