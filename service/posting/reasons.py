@@ -46,11 +46,11 @@ def outcome_unknown(step: AnyStep, entry: Entry) -> Blocked:
     )
 
 
-def does_not_converge(step: AnyStep, calls: int) -> Blocked:
+def does_not_converge(step: AnyStep) -> Blocked:
     """The effect of a step vanishes as often as it is brought about."""
     return Blocked(
         "does_not_converge",
-        f"After {calls} calls, step {step.number} ({step.title}) is still not done: "
+        f"After {step.most_calls} calls, step {step.number} ({step.title}) is still not done: "
         "something in Odoo changes the values back.",
         "needs_attention",
     )

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from service.posting.step import AnyDefinition, AnyStep, Call, Deployment, Observation
     from service.pulse import Pulse
 
-MOST_CALLS = 8
-"""Calls of one step in one run; a step that needs more is being undone by somebody."""
-
 MOST_UNKNOWN = 3
 MOST_CONFLICTS = 3
 CONFLICT_PAUSE = timedelta(seconds=2)
@@ -219,7 +216,7 @@ class Run:
             await self._recorder.found(step, observation)
             return
         tries = Tries()
-        for _ in range(MOST_CALLS):
+        for _ in range(step.most_calls):
             match observation:
                 case Done():
                     return
@@ -229,7 +226,7 @@ class Run:
                     observation = await self._bring_about(step, observation, tries)
                 case _:
                     assert_never(observation)
-        raise Stop(reasons.does_not_converge(step, MOST_CALLS), step)
+        raise Stop(reasons.does_not_converge(step), step)
 
     async def _bring_about(self, step: AnyStep, pending: Pending, tries: Tries) -> Observation:
         """Make the missing call and answer what Odoo shows afterwards; `Done` is recorded."""
@@ -297,6 +294,9 @@ class Run:
         await self._recorder.failed(step, entry, error)
         if isinstance(observation, Blocked):
             raise Stop(observation, step, error)
+        if observation.call.args != pending.call.args:
+            # Somebody else has done a part of it: what was refused is not what is missing now.
+            return observation
         if isinstance(error, LockConflict):
             tries.conflicts += 1
             if tries.conflicts < MOST_CONFLICTS:

@@ -184,6 +184,7 @@ class Step(Generic[SubjectT, ProfileT, FactsT]):
 
     `repeatable`: its calls write fixed values, so one of unknown outcome may be sent again at once.
     `required`: a failure stops the posting; otherwise it is recorded as a warning.
+    `most_calls`: in one run; when it needs more, somebody undoes what it does.
     `act` answers `Done` where only the call's own answer proves the effect, else None.
     `undo` looks the other way: `Done` when nothing of the step's effect is left in Odoo, `Pending`
     with the call that takes it back, `Blocked` where that cannot be done any more. A step without
@@ -200,6 +201,7 @@ class Step(Generic[SubjectT, ProfileT, FactsT]):
     undo: Callable[[Work[SubjectT, ProfileT, FactsT]], Awaitable[Observation]] | None = None
     repeatable: bool = False
     required: bool = True
+    most_calls: int = 8
     timeout: timedelta = timedelta(seconds=90)
     settle: Settle = field(default_factory=Settle)
     disabled: str | None = None
