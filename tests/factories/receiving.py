@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from service import connections
 from service.posting.engine import Engine
+from service.posting.plan import plan
 from service.posting.step import Actor, NewPosting
 from service.postings.physical_receipt import PHYSICAL_RECEIPT
 from service.postings.physical_receipt.receipt import Receipt
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from service.connections import Connections
     from service.locks import Locks
     from service.posting.ledger import Ledger, Posting
+    from service.posting.plan import PlannedStep
     from service.posting.step import AnyDefinition
     from service.simulator.app import Simulator
 
@@ -158,6 +160,18 @@ class Dock:
             )
         )
         return posting.id
+
+    async def plan(self, receipt: Receipt) -> tuple[PlannedStep, ...]:
+        """What posting a receipt would do."""
+        deployment = await self._connections.deploy("main", self.definition.kind)
+        return await plan(
+            self.definition,
+            odoo=deployment.odoo,
+            subject=receipt,
+            profile=deployment.profile,
+            facts={},
+            limit=timedelta(seconds=DEADLINE_SECONDS),
+        )
 
     async def run(self, posting_id: UUID) -> Posting:
         """Let the worker take the posting as far as it goes."""

@@ -10,6 +10,8 @@ from service.posting.step import Definition, Settle, Step
 from service.postings.physical_receipt import checks, expectation, lines, lots, picking
 from service.postings.physical_receipt.profile import ReceiptProfile
 from service.postings.physical_receipt.receipt import (
+    MOST_CHECKS,
+    MOST_LOTS,
     Receipt,
     ReceiptFacts,
     admit,
@@ -27,13 +29,13 @@ STEPS: tuple[_R, ...] = (
     _R(number=1, name="find_picking", title="Find the picking", observe=picking.find),
     _R(number=2, name="create_lots", title="Create lots", observe=lots.create),
     _R(number=3, name="set_expiry", title="Expiry of lots", observe=lots.set_expiry,
-       repeatable=True),
+       repeatable=True, most_calls=MOST_LOTS),
     _R(number=4, name="fill_lines", title="Lots and quantities", observe=lines.fill,
        settle=LINES),
     _R(number=5, name="record_measures", title="Measures of quality checks",
-       observe=checks.record_measures, repeatable=True),
+       observe=checks.record_measures, repeatable=True, most_calls=MOST_CHECKS),
     _R(number=6, name="decide_checks", title="Decide quality checks", observe=checks.decide,
-       repeatable=True),
+       repeatable=True, most_calls=MOST_CHECKS + 2),
     _R(number=7, name="validate", title="Validate the picking", observe=picking.validate,
        act=picking.press, undo=picking.undo_validate, settle=VALIDATION),
     _R(number=8, name="verify", title="Verify stock", observe=picking.verify),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KnownT = TypeVar("KnownT")
+MOST_LOTS = 2_000
+MOST_CHECKS = 1_000
 RecordId = Annotated[int, Field(gt=0, le=2_147_483_647)]
 Quantity = Annotated[Decimal, Field(gt=0, max_digits=15)]
 
@@ -54,7 +56,7 @@ class ReceiptLine(BaseModel):
     )
     quantity: Quantity = Field(description="in the unit of the move", examples=["100"])
     lots: tuple[ReceiptLot, ...] = Field(
-        default=(), max_length=2_000, description="of a tracked product, all of them"
+        default=(), max_length=MOST_LOTS, description="of a tracked product, all of them"
     )
 
 
@@ -79,7 +81,7 @@ class Receipt(BaseModel):
     )
     company_id: RecordId | None = Field(default=None, description="checked, if given")
     lines: tuple[ReceiptLine, ...] = Field(min_length=1, max_length=1_000)
-    checks: tuple[ReceiptCheck, ...] = Field(default=(), max_length=1_000)
+    checks: tuple[ReceiptCheck, ...] = Field(default=(), max_length=MOST_CHECKS)
 
 
 class Movement(BaseModel):
