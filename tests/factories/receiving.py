@@ -66,8 +66,11 @@ class Dock:
 
     # -- the deployment ----------------------------------------------------------------------
 
-    def configure(self, *values: str, times: str = "") -> None:
-        """Write the configuration file, with more lines of the profile, and read it."""
+    def configure(self, *values: str, times: str = "", told: int | None = None) -> None:
+        """Write the configuration file, with more lines of the profile, and read it.
+
+        `told` is the version that it names, in place of the true one.
+        """
         world = self.simulator.world
         companies = [world.seed.companies[code] for code in RECEIVING]
         listed = ", ".join(
@@ -81,7 +84,7 @@ class Dock:
             'login = "admin"',
             'secret = "admin"',
             "[connections.main.profiles.physical_receipt]",
-            f"odoo_version = {world.version}",
+            f"odoo_version = {told or world.version}",
             f"companies = [{listed}]",
             *values,
             times or timings(),
@@ -91,10 +94,10 @@ class Dock:
             connections.load(self.file), {self.definition.kind: self.definition}
         )
 
-    async def reconfigure(self, *values: str, times: str = "") -> None:
+    async def reconfigure(self, *values: str, times: str = "", told: int | None = None) -> None:
         """Change the configuration file and restart the worker."""
         await self.close()
-        self.configure(*values, times=times)
+        self.configure(*values, times=times, told=told)
 
     async def close(self) -> None:
         """Close the connections to Odoo."""
