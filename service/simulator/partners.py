@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from service.simulator import errors, fields, fiscal
-from service.simulator.orm import NEW_VERSION, Model, Record, record_method
+from service.simulator.orm import NEW_VERSION, Model, Record, model_method, record_method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -245,6 +245,12 @@ class User(Model):
                 "The operation cannot be completed: You can not have two users with the same login!"
             )
         self.store(record_id, {"roles": frozenset(), "secret": None})
+
+    @model_method
+    def context_get(self) -> dict[str, Any]:
+        """Return the caller's language and time zone, which clients send with their calls."""
+        user = self.record(self.env.user_id)
+        return {"lang": user["lang"] or "en_US", "tz": user["tz"] or False, "uid": user.id}
 
 
 MODELS: tuple[type[Model], ...] = (Country, State, City, Currency, Company, Partner, User)
