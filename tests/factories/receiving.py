@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from service.posting.plan import PlannedStep
     from service.posting.step import AnyDefinition
     from service.simulator.app import Simulator
+    from service.simulator.seed import SeedCompany
 
 ACTOR = Actor(name="tester", ip="127.0.0.1")
 TODAY = date(2026, 11, 24)
@@ -47,6 +48,22 @@ def timings(timeout: float = 2, settle: float = 4) -> str:
     times = f"timeout_seconds = {timeout}, interval_seconds = 0.02, settle_seconds = {settle}"
     lines = (f"{step.name} = {{ {times} }}" for step in PHYSICAL_RECEIPT.steps)
     return "\n".join(("[connections.main.profiles.physical_receipt.timings]", *lines))
+
+
+def profile(companies: list[SeedCompany], version: int, *values: str) -> str:
+    """The profile of a deployment that receives for some companies, with more lines of it."""
+    listed = ", ".join(
+        f"{{ company_id = {one.id}, picking_type_ids = [{one.default_picking_type_id}] }}"
+        for one in companies
+    )
+    return "\n".join(
+        (
+            "[connections.main.profiles.physical_receipt]",
+            f"odoo_version = {version}",
+            f"companies = [{listed}]",
+            *values,
+        )
+    )
 
 
 @dataclass(kw_only=True)
@@ -73,20 +90,13 @@ class Dock:
         """
         world = self.simulator.world
         companies = [world.seed.companies[code] for code in RECEIVING]
-        listed = ", ".join(
-            f"{{ company_id = {one.id}, picking_type_ids = [{one.default_picking_type_id}] }}"
-            for one in companies
-        )
         lines = [
             "[connections.main]",
             f'url = "{self.simulator.url}"',
             'database = "eclusa"',
             'login = "admin"',
             'secret = "admin"',
-            "[connections.main.profiles.physical_receipt]",
-            f"odoo_version = {told or world.version}",
-            f"companies = [{listed}]",
-            *values,
+            profile(companies, told or world.version, *values),
             times or timings(),
         ]
         self.file.write_text("\n".join(lines), encoding="utf-8")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from service import connections
 from service.errors import InvalidInput
 from service.postings.physical_receipt import PHYSICAL_RECEIPT
 from service.postings.physical_receipt.profile import ReceiptProfile
 from service.postings.physical_receipt.receipt import Receipt, today
 
+EXAMPLE = Path(__file__).parents[3] / "eclusa.example.toml"
 PROFILE = ReceiptProfile.model_validate(
     {"odoo_version": 17, "companies": [{"company_id": 1, "picking_type_ids": [11]}]}
 )
@@ -227,3 +231,21 @@ def test_a_profile_that_means_nothing_is_refused(values: dict[str, Any]) -> None
     """The file is read once; what is wrong with it is told then."""
     with pytest.raises(ValidationError):
         ReceiptProfile.model_validate({**PROFILE.model_dump(), **values})
+
+
+def test_the_example_of_the_configuration_shows_the_defaults(tmp_path: Path) -> None:
+    """What it comments out changes nothing when it is switched on; its times are the step's."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    switched_on = tmp_path / "eclusa.toml"
+    switched_on.write_text(re.sub(r"(?m)^# (?=\w+ = )", "", text), encoding="utf-8")
+
+    plain, spelled_out = (
+        ReceiptProfile.model_validate(
+            connections.load(path).connections["main"].profiles[PHYSICAL_RECEIPT.kind]
+        )
+        for path in (EXAMPLE, switched_on)
+    )
+
+    assert plain == spelled_out
+    steps = {step.name: step for step in PHYSICAL_RECEIPT.steps}
+    assert steps["validate"].timed(plain.timings["validate"]) == steps["validate"]
