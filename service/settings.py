@@ -36,7 +36,9 @@ class Settings(BaseSettings):
     )
 
     plan_seconds: float = Field(
-        default=30.0, gt=0, description="how long all looks at Odoo for one plan may take"
+        default=30.0,
+        gt=0,
+        description="how long all reads of Odoo for one plan, or one prefetch, may take",
     )
 
     worker_concurrency: int = Field(

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from service.tasks import together
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from service.odoo.records import Reader, Record
 
@@ -44,30 +45,35 @@ class Node:
     """A record, and the nodes that each of its relations leads to; equal when the record is."""
 
     record: Record
-    _led: Mapping[str, tuple[Node, ...]] = field(default_factory=dict, repr=False, compare=False)
+    _led: Mapping[str, Node | tuple[Node, ...] | None] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def one(self, field: str) -> Node | None:
         """What a many2one leads to; None when it is empty, or Odoo does not have that record.
 
         Raises `KeyError` when the field was not prefetched, `TypeError` when it leads to many.
         """
-        following = self._following(field, many=False)
-        return following[0] if following else None
+        following = self._following(field)
+        if isinstance(following, tuple):
+            raise TypeError(f"{self.record.model}.{field} leads to many records")
+        return following
 
     def many(self, field: str) -> tuple[Node, ...]:
         """What a one2many or many2many leads to, without the records that Odoo does not have.
 
         Raises `KeyError` when the field was not prefetched, `TypeError` when it leads to one.
         """
-        return self._following(field, many=True)
+        following = self._following(field)
+        if not isinstance(following, tuple):
+            raise TypeError(f"{self.record.model}.{field} leads to one record")
+        return following
 
-    def _following(self, field: str, *, many: bool) -> tuple[Node, ...]:
-        where = f"{self.record.model}.{field}"
-        if field not in self._led:
-            raise KeyError(f"{where} was not prefetched")
-        if _leads_to_many(self.record, field) != many:
-            raise TypeError(f"{where} leads to {'one record' if many else 'many records'}")
-        return self._led[field]
+    def _following(self, field: str) -> Node | tuple[Node, ...] | None:
+        try:
+            return self._led[field]
+        except KeyError:
+            raise KeyError(f"{self.record.model}.{field} was not prefetched") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,19 +90,14 @@ class Graph:
 
 def ids_of(record: Record, field: str) -> tuple[int, ...]:
     """The ids that a many2one, one2many or many2many leads to."""
-    if _leads_to_many(record, field):
-        return record.refs(field)
-    one = record.ref(field)
-    return (one,) if one else ()
-
-
-def _leads_to_many(record: Record, field: str) -> bool:
-    """Whether the value is a list of ids, and not the id and name of a many2one."""
     match record.values.get(field):
-        case [int(), str() | bool() | None]:
-            return False
-        case value:
-            return isinstance(value, list)
+        case [int() as one, str() | bool() | None]:
+            return (one,)
+        case list():
+            return record.refs(field)
+        case _:
+            one_id = record.ref(field)
+            return (one_id,) if one_id else ()
 
 
 class Prefetch:
@@ -221,7 +222,7 @@ class _Shelf:
         """The records of `ids`."""
         found = self._cache.of(self, ids)
         while left := [one for one in ids if one not in found]:
-            async with _together() as tasks:
+            async with together() as tasks:
                 reads = self._claim(left, tasks)
                 # Waited for, not awaited: who gives up must not take a read from the others.
                 await asyncio.wait(reads)
@@ -283,7 +284,7 @@ async def _find(level: _Level) -> dict[_Shelf, _Found]:
     wanted: defaultdict[_Shelf, dict[int, None]] = defaultdict(dict)
     for branch, ids in level:
         wanted[branch.shelf] |= ids
-    async with _together() as tasks:
+    async with together() as tasks:
         found = {shelf: tasks.create_task(shelf.find(ids)) for shelf, ids in wanted.items()}
     return {shelf: task.result() for shelf, task in found.items()}
 
@@ -303,25 +304,17 @@ def _nodes(
         for name, one in branches.items()
     }
     return tuple(
-        Node(
-            record,
-            {
-                name: tuple(nodes[one] for one in ids_of(record, name) if one in nodes)
-                for name, nodes in below.items()
-            },
-        )
+        Node(record, {name: _led(record, name, nodes) for name, nodes in below.items()})
         for record in records
     )
 
 
-@asynccontextmanager
-async def _together() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group whose first error is raised as itself."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            yield tasks
-    except BaseExceptionGroup as group:
-        first = group.exceptions[0]
-    else:
-        return
-    raise first  # here, so that its own cause is kept and the group is not shown as its context
+def _led(record: Record, field: str, nodes: Mapping[int, Node]) -> Node | tuple[Node, ...] | None:
+    """What a field leads to: one node, or those of a list of ids."""
+    match record.values[field]:
+        case [int() as one, str() | bool() | None]:
+            return nodes.get(one)
+        case list() as many:
+            return tuple(nodes[one] for one in many if one in nodes)
+        case one:
+            return nodes.get(one) if one else None

@@ -8,7 +8,7 @@ that is meant, and refuses a shape that Odoo never sends.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,6 +44,9 @@ class Record:
 
     def text(self, field: str) -> str | None:
         """Text, selection or date text; None when empty."""
+        value = self.values.get(field)
+        if type(value) is str and value:  # nearly all: asked first, as pages of rows pass here
+            return value
         value = self._value(field)
         if value is False or value is None or value == "":
             return None
@@ -60,6 +63,9 @@ class Record:
 
     def number(self, field: str) -> Decimal:
         """A float, integer or monetary value as Decimal; empty is zero, as in Odoo."""
+        value = self.values.get(field)
+        if type(value) is Decimal:
+            return value
         value = self._value(field)
         if value is False or value is None:
             return Decimal(0)
@@ -103,7 +109,7 @@ class Record:
     def moment(self, field: str) -> datetime | None:
         """A time, in UTC; None when empty."""
         value = self.text(field)
-        return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
+        return None if value is None else datetime.fromisoformat(f"{value}+00:00")
 
 
 class Reader(Protocol):

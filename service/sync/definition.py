@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
+
+from service.odoo.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from service.odoo.prefetch import Node, Relation
-    from service.odoo.records import Domain, Record
+    from service.odoo.records import Domain
 
 ColumnKind = Literal[
     "text", "integer", "number", "flag", "day", "moment", "ref", "ref_name", "refs", "texts"
@@ -21,16 +25,20 @@ def _whole(record: Record, field: str) -> int:
     return int(record.number(field))
 
 
+def _ids(record: Record, field: str) -> list[int]:
+    return list(record.refs(field))
+
+
 READERS: Mapping[ColumnKind, Callable[[Record, str], Any]] = {
-    "text": lambda record, field: record.text(field),
+    "text": Record.text,
     "integer": _whole,
-    "number": lambda record, field: record.number(field),
-    "flag": lambda record, field: record.flag(field),
-    "day": lambda record, field: record.day(field),
-    "moment": lambda record, field: record.moment(field),
-    "ref": lambda record, field: record.ref(field),
-    "ref_name": lambda record, field: record.ref_name(field),
-    "refs": lambda record, field: list(record.refs(field)),
+    "number": Record.number,
+    "flag": Record.flag,
+    "day": Record.day,
+    "moment": Record.moment,
+    "ref": Record.ref,
+    "ref_name": Record.ref_name,
+    "refs": _ids,
 }
 """How a field becomes the value of a column; each raises `UnexpectedAnswer` for a wrong shape.
 
@@ -56,22 +64,27 @@ class Column:
         if bool(self.field) == (self.rule is not None):
             raise ValueError(f"column {self.name}: give either a field or a rule")
 
-    @property
+    @cached_property
     def way(self) -> tuple[str, ...]:
         """The many2one fields that lead to the field, and then the field."""
         return tuple(self.field.split(".")) if self.field else ()
 
-    def value(self, node: Node) -> Any:
-        """The value for a record; None where the way to it ends in an empty field."""
+    def values(self, nodes: Sequence[Node | None]) -> list[Any]:
+        """The values for the records that the way to the field ends in; None where it ends early.
+
+        Of a rule: for the records themselves. Records of a page lead to the same ones again and
+        again, so each is read once.
+        """
         if self.rule is not None:
-            return self.rule(node)
-        *way, last = self.way
-        for step in way:
-            following = node.one(step)
-            if following is None:
-                return None
-            node = following
-        return READERS[self.kind](node.record, last)
+            return [None if node is None else self.rule(node) for node in nodes]
+        read, last = READERS[self.kind], self.way[-1]
+        if len(self.way) == 1:
+            return [None if node is None else read(node.record, last) for node in nodes]
+        known = {id(node): node for node in nodes}
+        made = {
+            key: None if node is None else read(node.record, last) for key, node in known.items()
+        }
+        return [made[id(node)] for node in nodes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,11 +165,35 @@ class Definition:
             return [int(key) for key in given]
         return list(given)
 
-    def row(self, connection: str, node: Node) -> tuple[Any, ...]:
-        """A row of the mirror, in the order of `RESERVED` and then `columns`."""
-        record = node.record
-        values = (column.value(node) for column in self.columns)
-        return (connection, record.id, record.moment("write_date"), *values)
+    def rows(self, connection: str, nodes: Sequence[Node]) -> list[tuple[Any, ...]]:
+        """Rows of the mirror, in the order of `RESERVED` and then `columns`.
+
+        Made column by column, which takes half the time of row by row.
+        """
+        records = [node.record for node in nodes]
+        ends: dict[tuple[str, ...], Sequence[Node | None]] = {(): nodes}
+        columns = [column.values(_ends(ends, column.way[:-1])) for column in self.columns]
+        return list(
+            zip(
+                itertools.repeat(connection, len(nodes)),
+                [record.id for record in records],
+                [record.moment("write_date") for record in records],
+                *columns,
+                strict=True,
+            )
+        )
+
+
+def _ends(
+    known: dict[tuple[str, ...], Sequence[Node | None]], way: tuple[str, ...]
+) -> Sequence[Node | None]:
+    """What each record leads to by a way; `known` is added to."""
+    if way not in known:
+        *before, last = way
+        known[way] = [
+            None if node is None else node.one(last) for node in _ends(known, tuple(before))
+        ]
+    return known[way]
 
 
 RESERVED = ("connection", "id", "write_date")

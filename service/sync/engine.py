@@ -24,6 +24,7 @@ from service.odoo.errors import OdooError
 from service.odoo.prefetch import Prefetch
 from service.odoo.records import Reader
 from service.sync.mirror import File, Mirror
+from service.tasks import together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -156,23 +157,6 @@ class SyncEngine:
             await pen.end("failed", code, message)
 
 
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-@asynccontextmanager
-async def _together() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group whose first error is raised as itself."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            yield tasks
-    except BaseExceptionGroup as group:
-        raise _first(group) from group
-
-
 class Counted:
     """A source whose calls are counted."""
 
@@ -300,7 +284,7 @@ class _Work:
         newest = await self._search([], ["write_date"], order="write_date desc", limit=1)
         if not newest:
             return None
-        async with _together() as tasks:
+        async with together() as tasks:
             others = [
                 tasks.create_task(
                     self._odoo.search_read(
@@ -338,7 +322,7 @@ class _Work:
         window = self._window(self._run.window_from, self._run.window_to or self._run.created_at)
         records: asyncio.Queue[list[Record] | None] = asyncio.Queue(FETCHED_AHEAD)
         pages: asyncio.Queue[Page | None] = asyncio.Queue(FETCHED_AHEAD)
-        async with _together() as tasks:
+        async with together() as tasks:
             tasks.create_task(self._fetch(window, records), name="fetch pages")
             tasks.create_task(self._relate(records, pages), name="relate pages")
             while (page := await pages.get()) is not None:
@@ -363,7 +347,7 @@ class _Work:
 
     async def _page(self, records: Sequence[Record]) -> Page:
         """Records with their relations and files."""
-        async with _together() as tasks:
+        async with together() as tasks:
             graph = tasks.create_task(self._prefetch.load(records))
             files = tasks.create_task(self._changed_files(records))
         changed, lost = files.result()
@@ -372,7 +356,7 @@ class _Work:
     async def _write(self, page: Page, *, after_id: int) -> None:
         """Write a page, and in the same transaction how far the run is with it."""
         run, definition = self._run, self._definition
-        rows = [definition.row(run.connection, node) for node in page.graph.nodes]
+        rows = definition.rows(run.connection, page.graph.nodes)
         async with self._writing() as pen:
             written = await self._mirror.write(pen.connection, rows, run.id)
             await self._mirror.write_files(pen.connection, run.connection, page.files, page.lost)

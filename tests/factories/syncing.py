@@ -125,7 +125,8 @@ class Syncing:
             definition.model, list(definition.domain), definition.fields
         )
         graph = await Prefetch(truth, definition.relations).load(records)
-        return {node.record.id: definition.row("main", node) for node in graph.nodes}
+        rows = definition.rows("main", graph.nodes)
+        return {row[1]: row for row in rows}
 
     async def mirrored(self) -> dict[int, tuple[Any, ...]]:
         """What the mirror shows, by id."""

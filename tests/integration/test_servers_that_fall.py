@@ -34,6 +34,7 @@ QUIET_SECONDS = 1.0
 HEARTBEAT_SECONDS = 2.0
 LOCK_TTL_SECONDS = 2.5
 GENERATE, _, _, POST_BILL = ONCE
+STOPPED = {"failed", "needs_attention"}
 MARK = "a-test-was-here"
 
 
@@ -67,6 +68,13 @@ async def quiet(site: Site) -> dict[str, int]:
             await asyncio.sleep(QUIET_SECONDS)
             if before == received:
                 return before
+
+
+async def some_stopped(site: Site) -> None:
+    """Wait until a posting needs a person."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not STOPPED & set((await site.statuses()).values()):  # noqa: ASYNC110  polled
+            await asyncio.sleep(QUIET_SECONDS)
 
 
 async def check_all(site: Site, papers: list[Paper]) -> None:
@@ -144,7 +152,7 @@ async def test_odoo_is_away_under_load(
     times = timings(timeout=2, settle=4)
     async with under_load(tmp_path, call_seconds=0.5, times=times) as (_, site, papers):
         async with gone(site):
-            await asyncio.sleep(AWAY_SECONDS)
+            await some_stopped(site)
         statuses = await site.ended()
         stopped = [posting_id for posting_id, status in statuses.items() if status != "completed"]
         await site.simulator.world.settled()
