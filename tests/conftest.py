@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 import structlog
 from redis.asyncio import Redis
 
-from service import embedded, migrations
+from service import embedded
 from service.database import Database
 from service.settings import Settings
+from tests.factories.databases import Databases
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-TEMPLATE = "eclusa_template"
+
+MOST_PROCESSES = 8
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two processes a core: half of what a test takes is waiting. Each has servers of its own."""
+    return min(2 * (os.cpu_count() or 1), MOST_PROCESSES)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,20 +53,17 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[emb
         yield running
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def template(servers: embedded.Servers) -> str:
-    """A migrated database to copy from."""
-    url = await embedded.create_database(servers.database_url, TEMPLATE)
-    await migrations.migrate(url)
-    return TEMPLATE
+@pytest.fixture(scope="session")
+def databases(servers: embedded.Servers) -> Databases:
+    """Where fresh databases come from."""
+    return Databases(servers.database_url)
 
 
 @pytest.fixture
-async def database_url(servers: embedded.Servers, template: str) -> AsyncIterator[str]:
+async def database_url(databases: Databases) -> AsyncIterator[str]:
     """A fresh, migrated database."""
-    name = f"t_{uuid4().hex}"
-    yield await embedded.create_database(servers.database_url, name, template)
-    await embedded.drop_database(servers.database_url, name)
+    async with databases.fresh() as address:
+        yield address
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from service.pulse import Pulse
 from service.simulator import faults
 from tests.factories import goods
 from tests.factories.goods import LINE, LOT, PICKING
+from tests.factories.running import SILENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +122,7 @@ class Dock:
             definitions={self.definition.kind: self.definition},
             deploy=self._connections.deploy,
             worker="test",
-            silence=timedelta(seconds=1),
+            silence=timedelta(seconds=SILENCE_SECONDS),
             pulse=Pulse(timedelta(minutes=5)),
             stopping=asyncio.Event(),
         )

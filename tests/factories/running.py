@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WAIT_SECONDS = 30.0
+SILENCE_SECONDS = 0.2
+"""After which the worker of a scenario counts as dead."""
 DUE = "2026-12-31"
 MEDIA_TYPE = "application/problem+json"
 

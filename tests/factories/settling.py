@@ -18,6 +18,7 @@ from service.postings.title_settlement.settlement import SettlementInput, paymen
 from service.pulse import Pulse
 from service.simulator import faults
 from service.simulator.titles import TitleOptions
+from tests.factories.running import SILENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,7 +146,7 @@ class Cashier:
             definitions={self.definition.kind: self.definition},
             deploy=self._connections.deploy,
             worker="test",
-            silence=timedelta(seconds=1),
+            silence=timedelta(seconds=SILENCE_SECONDS),
             pulse=Pulse(timedelta(minutes=5)),
             stopping=asyncio.Event(),
         )

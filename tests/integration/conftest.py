@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import pytest_asyncio
 from sqlalchemy import text
 
-from service import embedded
 from service.settings import Settings
 from tests.factories.running import Stage, running
 
@@ -18,43 +16,47 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from service import embedded
+    from tests.factories.databases import Databases
+
 
 @asynccontextmanager
 async def _on_a_fresh_database(
     servers: embedded.Servers,
-    template: str,
+    databases: Databases,
     folders: pytest.TempPathFactory,
     *,
     with_worker: bool,
 ) -> AsyncIterator[Stage]:
-    name = f"t_{uuid4().hex}"
-    settings = Settings(
-        database_url=await embedded.create_database(servers.database_url, name, template),
-        redis_url=servers.redis_url,
-        config=folders.mktemp("stage") / "eclusa.toml",
-        heartbeat_seconds=1,
-        lock_ttl_seconds=3,
-    )
-    async with running(settings, with_worker=with_worker) as stage:
-        yield stage
-    await embedded.drop_database(servers.database_url, name)
+    async with databases.fresh() as address:
+        settings = Settings(
+            database_url=address,
+            redis_url=servers.redis_url,
+            config=folders.mktemp("stage") / "eclusa.toml",
+            heartbeat_seconds=1,
+            lock_ttl_seconds=3,
+        )
+        async with running(settings, with_worker=with_worker) as stage:
+            yield stage
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def working(
-    servers: embedded.Servers, template: str, tmp_path_factory: pytest.TempPathFactory
+    servers: embedded.Servers, databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     """The API, a worker and a simulated Odoo. Postings of earlier tests are still there."""
-    async with _on_a_fresh_database(servers, template, tmp_path_factory, with_worker=True) as stage:
+    async with _on_a_fresh_database(
+        servers, databases, tmp_path_factory, with_worker=True
+    ) as stage:
         yield stage
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def _idle(
-    servers: embedded.Servers, template: str, tmp_path_factory: pytest.TempPathFactory
+    servers: embedded.Servers, databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     async with _on_a_fresh_database(
-        servers, template, tmp_path_factory, with_worker=False
+        servers, databases, tmp_path_factory, with_worker=False
     ) as stage:
         yield stage
 

@@ -6,13 +6,11 @@ import asyncio
 import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from service import embedded
 from service.settings import Settings
 from service.simulator.app import SimulatorSettings
 from service.simulator.bulk import BulkOptions
@@ -23,6 +21,9 @@ from tests.factories.running import Stage, problem, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from service import embedded
+    from tests.factories.databases import Databases
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -52,22 +53,21 @@ WAIT = 30.0
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(
-    servers: embedded.Servers, template: str, tmp_path_factory: pytest.TempPathFactory
+    servers: embedded.Servers, databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     """The API, a worker, and an Odoo with a thousand lines."""
-    name = f"t_{uuid4().hex}"
-    settings = Settings(
-        database_url=await embedded.create_database(servers.database_url, name, template),
-        redis_url=servers.redis_url,
-        config=tmp_path_factory.mktemp("stage") / "eclusa.toml",
-        heartbeat_seconds=1,
-        lock_ttl_seconds=3,
-    )
     rows = BulkOptions(sale_lines=LINES, products=20, partners=20)
     options = SimulatorSettings(rows=rows)
-    async with running(settings, simulator=options, more=SYNCS) as made:
-        yield made
-    await embedded.drop_database(servers.database_url, name)
+    async with databases.fresh() as address:
+        settings = Settings(
+            database_url=address,
+            redis_url=servers.redis_url,
+            config=tmp_path_factory.mktemp("stage") / "eclusa.toml",
+            heartbeat_seconds=1,
+            lock_ttl_seconds=3,
+        )
+        async with running(settings, simulator=options, more=SYNCS) as made:
+            yield made
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")

@@ -23,6 +23,7 @@ from service.postings.freight_cte.freight import FreightInput
 from service.pulse import Pulse
 from service.simulator import arrivals, faults
 from service.simulator.app import Simulator, SimulatorSettings
+from tests.factories.running import SILENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -112,7 +113,7 @@ class Office:
             definitions={self.definition.kind: self.definition},
             deploy=self._connections.deploy,
             worker="test",
-            silence=timedelta(seconds=1),
+            silence=timedelta(seconds=SILENCE_SECONDS),
             pulse=Pulse(timedelta(minutes=5)),
             stopping=asyncio.Event(),
         )

@@ -53,9 +53,9 @@ CALLS: dict[int, tuple[str, str]] = {
 }
 LIES: dict[str, dict[str, Any] | None] = {
     "clean": None,
-    "late success": {"kind": "late_success", "seconds": 0.2, "after": 0.5},
+    "late success": {"kind": "late_success", "seconds": 0.15, "after": 0.35},
     "reply lost": {"kind": "reply_lost"},
-    "502": {"kind": "gateway_502", "seconds": 0.1, "after": 0.3},
+    "502": {"kind": "gateway_502", "seconds": 0.1, "after": 0.25},
     "lock conflict": {"kind": "lock_conflict"},
     "fault after commit": {"kind": "fault_after_commit"},
 }
@@ -156,7 +156,7 @@ async def die(office: Office, posting_id: UUID, death: Death) -> None:
 @pytest.mark.parametrize("number", CALLS)
 async def test_one_order_and_one_bill(office: Office, number: int, lie: str, point: Point) -> None:
     """Whatever was said and whoever died: the next worker ends it, with one order and one bill."""
-    await office.reconfigure(times=timings(timeout=0.7, settle=1.0))
+    await office.reconfigure(times=timings(timeout=0.45, settle=0.6))
     office.simulator.world.configure({"approval_limit": 100, "approver": "user"})
     document = office.document()
     if (trouble := LIES[lie]) is not None:

@@ -158,7 +158,7 @@ async def die(dock: Dock, posting_id: UUID, death: Death) -> None:
 @pytest.mark.parametrize(("version", "name", "lie", "point"), MATRIX)
 async def test_exactly_what_has_come(dock: Dock, name: str, lie: str, point: Point) -> None:
     """Whatever was said and whoever died: the next worker ends it, and nothing comes twice."""
-    await dock.reconfigure(times=timings(timeout=0.7, settle=1.0))
+    await dock.reconfigure(times=timings(timeout=0.45, settle=0.6))
     model, method = CALLS[name]
     goods = delivery(dock)
     if (trouble := LIES[lie]) is not None:

@@ -187,7 +187,7 @@ async def test_exactly_what_was_asked_for(
     cashier: Cashier, name: str, lie: str, point: Point
 ) -> None:
     """Whatever was said and whoever died: the next worker ends it, and nothing is paid twice."""
-    await cashier.reconfigure(times=timings(timeout=0.7, settle=1.0))
+    await cashier.reconfigure(times=timings(timeout=0.45, settle=0.6))
     case, (model, method) = CALLS[name]
     title = cashier.title(*case.amounts, direction=case.direction, phantom=Decimal(case.phantom))
     line_id = cashier.movement(case.movement) if case.movement else None
