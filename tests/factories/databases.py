@@ -25,7 +25,8 @@ SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
                   is_nullable, column_default) AS line
     FROM information_schema.columns WHERE table_schema IN ('public', 'mirror')
     UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname IN ('public', 'mirror')
-    UNION ALL SELECT pg_get_triggerdef(oid) || tgenabled::text FROM pg_trigger WHERE NOT tgisinternal
+    UNION ALL
+    SELECT pg_get_triggerdef(oid) || tgenabled::text FROM pg_trigger WHERE NOT tgisinternal
     UNION ALL SELECT pg_get_constraintdef(oid) FROM pg_constraint
     UNION ALL SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%'
     UNION ALL SELECT prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace

@@ -287,6 +287,7 @@ async def test_a_compensation_outlives_its_worker(settings: Settings, tmp_path: 
             began = asyncio.get_running_loop().time()
             await compensate(stage, posting_id)
             await reach(stage, posting_id, "6 start", times=2)
+            await stage.until(lambda: stage.simulator.world.received[f"{ORDER}.{UNDO}"] == 1)
             first.kill()
         async with command(settings, tmp_path / "second.log", "worker"):
             await stage.finish(posting_id)
