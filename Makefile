@@ -32,7 +32,7 @@ $(VENV)/developed: requirements-dev.lock $(VENV)/installed
 	@$(PIP) -r requirements-dev.lock
 	@touch $@
 
-demo: install ## Post freight bills into a simulated Odoo (ARGS=--keep to stay up)
+demo: install ## Post documents into a simulated Odoo while things go wrong (ARGS="--kind physical_receipt --keep")
 	@$(BIN)/eclusa demo $(ARGS)
 
 sync-demo: install ## Mirror a simulated Odoo, change it, and compare every row (ARGS="--lines 20000")

@@ -35,7 +35,7 @@ from service import (
 )
 from service.client import ApiClient, ApiError
 from service.database import Database
-from service.demo import Demo
+from service.demos import DEMOS
 from service.errors import EclusaError, LiveRun, Misconfigured
 from service.odoo.client import diagnose
 from service.odoo.errors import OdooError
@@ -369,11 +369,14 @@ def _announce_simulator(running: simulated.Simulator) -> None:
 
 @app.command()
 def demo(
+    kind: Annotated[str, typer.Option(help=f"kind of posting: {', '.join(DEMOS)}")] = "freight_cte",
     keep: Annotated[bool, typer.Option(help="stay up afterwards, until Ctrl-C")] = False,
     documents: Annotated[int, typer.Option(help="additional clean documents", min=0)] = 0,
 ) -> None:
-    """Post freight bills into a simulated Odoo, with kills, timeouts and double clicks."""
-    _run(Demo(out, keep=keep, more_documents=documents).run())
+    """Post documents into a simulated Odoo, with kills, timeouts and double clicks."""
+    if kind not in DEMOS:
+        raise typer.BadParameter(f"{kind!r} is none of {', '.join(DEMOS)}", param_hint="--kind")
+    _run(DEMOS[kind](out, keep=keep, more_documents=documents).run())
 
 
 @keys_app.command("create")

@@ -26,7 +26,7 @@ from service.errors import EclusaError
 from service.keys import Keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from rich.console import Console
 
@@ -37,13 +37,6 @@ SECRET = "admin"  # noqa: S105  the simulator's, on loopback, for as long as the
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 HEARTBEAT_SECONDS = 2.0
-TIMINGS = """
-[connections.main.profiles.freight_cte.timings]
-generate_order = { timeout_seconds = 1.5, interval_seconds = 0.2, settle_seconds = 20 }
-confirm_order = { timeout_seconds = 5, interval_seconds = 0.2, settle_seconds = 20 }
-create_bill = { timeout_seconds = 5, interval_seconds = 0.2, settle_seconds = 20 }
-post_bill = { timeout_seconds = 5, interval_seconds = 0.2, settle_seconds = 20 }
-"""
 
 
 class DemoFailed(EclusaError):
@@ -53,14 +46,27 @@ class DemoFailed(EclusaError):
 
 
 def configuration(seed: Mapping[str, Any], url: str, timings: str = "") -> str:
-    """A configuration file for the simulator at `url`, made from what `/simulator/seed` answers."""
+    """A configuration file for freight bills, made from what `/simulator/seed` answers."""
+    return connection(url) + freight_profile(seed) + timings
+
+
+def connection(url: str) -> str:
+    """The table of a connection to the simulator at `url`."""
     lines = [
         f"[connections.{CONNECTION}]",
         f'url = "{url}"',
         f'database = "{DATABASE}"',
         f'login = "{LOGIN}"',
         f'secret = "{SECRET}"',
-        f"[connections.{CONNECTION}.profiles.freight_cte]",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def freight_profile(seed: Mapping[str, Any], kind: str = "freight_cte") -> str:
+    """The tables of a profile for freight bills."""
+    profile = f"connections.{CONNECTION}.profiles.{kind}"
+    lines = [
+        f"[{profile}]",
         "accept_homologation = true",  # invented documents are of the test environment
         *(
             f"{name} = {seed[name]}"
@@ -70,13 +76,26 @@ def configuration(seed: Mapping[str, Any], url: str, timings: str = "") -> str:
     for company in seed["companies"]:
         operations = ", ".join(f"{case} = {id_}" for case, id_ in company["operations"].items())
         lines += [
-            f"[connections.{CONNECTION}.profiles.freight_cte.companies.{company['cnpj']}]",
+            f"[{profile}.companies.{company['cnpj']}]",
             f"company_id = {company['id']}",
             f"picking_type_id = {company['picking_type_id']}",
             f"home_state_id = {company['home_state_id']}",
             f"operations = {{ {operations} }}",
         ]
-    return "\n".join(lines) + "\n" + timings
+    return "\n".join(lines) + "\n"
+
+
+def timings(kind: str, seconds: Mapping[str, float]) -> str:
+    """The table that lets the calls of some steps take so long, and settle in 20 s."""
+    lines = (
+        f"{step} = {{ timeout_seconds = {limit}, interval_seconds = 0.2, settle_seconds = 20 }}"
+        for step, limit in seconds.items()
+    )
+    return "\n".join(("", f"[connections.{CONNECTION}.profiles.{kind}.timings]", *lines, ""))
+
+
+FREIGHT_SECONDS = {"generate_order": 1.5, "confirm_order": 5, "create_bill": 5, "post_bill": 5}
+TIMINGS = timings("freight_cte", FREIGHT_SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,12 +139,12 @@ class Scene:
 async def open_scene(
     console: Console,
     *,
-    timings: str = TIMINGS,
-    more: str = "",
+    tables: Callable[[Mapping[str, Any]], str],
     simulator: tuple[str, ...] = (),
 ) -> AsyncIterator[Scene]:
-    """Open everything but workers; `more` is added to the configuration file.
+    """Open everything but workers.
 
+    `tables` makes, from what `/simulator/seed` answers, the rest of the configuration file.
     `simulator` are options of `eclusa simulator`. Raises `DemoFailed` when something does not
     start. The folder with the logs is removed unless something was raised.
     """
@@ -149,7 +168,7 @@ async def open_scene(
         url = await _start_announced(stack, folder, environment, "simulator", *arguments)
         odoo = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=60))
         seed = (await odoo.get("/simulator/seed")).raise_for_status().json()
-        text = configuration(seed, url, timings) + more
+        text = connection(url) + tables(seed)
         (folder / "eclusa.toml").write_text(text, encoding="utf-8")
         _say(console, "starting the API")
         api_url = await _start_announced(stack, folder, environment, "api", "serve", "--no-worker")

@@ -69,7 +69,7 @@ class SyncDemo:
     async def run(self) -> int:
         """Run it and answer the exit code: 0 when mirror and source are equal."""
         options = ("--documents", "0", "--sale-lines", str(self._lines))
-        async with open_scene(self._console, more=SYNCS, simulator=options) as self._scene:
+        async with open_scene(self._console, tables=_tables, simulator=options) as self._scene:
             await self._scene.start_worker()
             await self._sync("full")
             await self._change()
@@ -195,6 +195,10 @@ class SyncDemo:
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _tables(_: object) -> str:
+    return SYNCS
 
 
 def _differences(

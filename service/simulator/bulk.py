@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from service.simulator import arrivals, dfe, fiscal, partners
+from service.simulator import arrivals, bodies, dfe, fiscal, partners
 from service.simulator.arrivals import DocumentOptions
 from service.simulator.database import STAMPS
 from service.simulator.orm import NEW_VERSION
@@ -71,10 +71,7 @@ class BulkOptions:
 
 def from_json(values: Mapping[str, Any]) -> BulkOptions:
     """Read options from a JSON object, `until` as ISO 8601; unknown names are refused."""
-    known = set(BulkOptions.__dataclass_fields__)
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ValueError(f"unknown {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    bodies.check_names(values, BulkOptions)
     until = values.get("until")
     moment = datetime.fromisoformat(until) if until else None
     if moment is not None and moment.tzinfo is None:

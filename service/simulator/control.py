@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.simulator import bulk, changes, errors, faults
+from service.simulator import bodies, bulk, changes, errors, faults, receipts, titles
 from service.simulator.arrivals import DocumentOptions
 from service.simulator.orm import SUPERUSER
 from service.simulator.world import Call
@@ -31,10 +31,7 @@ class BadRequest(Exception):
 
 def document_options(values: dict[str, Any]) -> DocumentOptions:
     """Read document options from a JSON object; unknown names are refused."""
-    known = set(DocumentOptions.__dataclass_fields__)
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ValueError(f"unknown {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    bodies.check_names(values, DocumentOptions)
     read: dict[str, Any] = {
         name: Decimal(str(value)) if name in AMOUNTS and value is not None else value
         for name, value in values.items()
@@ -59,6 +56,8 @@ class Control:
             ("DELETE", "/simulator/faults", self.clear_faults),
             ("POST", "/simulator/settings", self.settings),
             ("POST", "/simulator/documents", self.documents),
+            ("POST", "/simulator/titles", self.titles),
+            ("POST", "/simulator/receipts", self.receipts),
             ("POST", "/simulator/rows", self.rows),
             ("POST", "/simulator/execute", self.execute),
             ("POST", "/simulator/changes", self.change),
@@ -110,6 +109,18 @@ class Control:
         """Let more documents arrive."""
         made = self.world.add_documents(document_options(await _object(request)))
         return JSONResponse({"documents": [one.describe() for one in made]}, status_code=201)
+
+    async def titles(self, request: Request) -> Response:
+        """Let an invoice or a bill stand open, or a list of them."""
+        listed = [titles.from_json(one) for one in await _list(request)]
+        made = [self.world.add_title(one).describe() for one in listed]
+        return JSONResponse({"titles": made}, status_code=201)
+
+    async def receipts(self, request: Request) -> Response:
+        """Let goods be on their way: one order, or a list of orders."""
+        listed = [receipts.from_json(one) for one in await _list(request)]
+        made = [self.world.add_receipt(one).describe() for one in listed]
+        return JSONResponse({"receipts": made}, status_code=201)
 
     async def rows(self, request: Request) -> Response:
         """Add many rows."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from service.simulator import bodies
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -86,10 +88,7 @@ class Fault:
 
 def from_json(values: Mapping[str, Any]) -> Fault:
     """Read a fault from a JSON object; unknown names are refused."""
-    known = set(Fault.__dataclass_fields__)
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ValueError(f"unknown {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    bodies.check_names(values, Fault)
     if "kind" not in values:
         raise ValueError(f"kind is missing; known: {', '.join(KINDS)}")
     return Fault(**{**values, "ids": tuple(values.get("ids", ()))})

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from service.simulator import bills, reconciliation
+from service.simulator import bills, bodies, reconciliation
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.simulator.orm import Environment, Record
     from service.simulator.seed import SeedCompany
 
 LINE = "account.move.line"
 DAYS_BETWEEN = timedelta(days=30)
+MONEY = frozenset({"discount", "phantom"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,21 @@ class SeededTitle:
     def line_id(self) -> int:
         """The first instalment."""
         return self.line_ids[0]
+
+    def describe(self) -> dict[str, Any]:
+        """Return the title as JSON."""
+        return asdict(self)
+
+
+def from_json(values: Mapping[str, Any]) -> TitleOptions:
+    """Read title options from a JSON object, money as text; unknown names are refused."""
+    bodies.check_names(values, TitleOptions)
+    read: dict[str, Any] = {
+        name: Decimal(str(value)) if name in MONEY else value for name, value in values.items()
+    }
+    if "amounts" in values:
+        read["amounts"] = tuple(Decimal(str(amount)) for amount in values["amounts"])
+    return TitleOptions(**read)
 
 
 def issue(env: Environment, options: TitleOptions) -> SeededTitle:

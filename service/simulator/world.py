@@ -27,6 +27,7 @@ from service.simulator import (
     picking,
     purchase,
     quality,
+    receipts,
     reconciliation,
     sales,
     seed,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from service.simulator.bulk import BulkOptions
     from service.simulator.changes import Change, Scheduled
     from service.simulator.orm import Environment, Model, Record
+    from service.simulator.receipts import ReceiptOptions, SeededReceipt
     from service.simulator.titles import SeededTitle, TitleOptions
     from service.simulator.transactions import OpenTransaction
 
@@ -345,6 +347,11 @@ class World:
         """Let an invoice or a bill stand open."""
         with self.database.transaction():
             return titles.issue(self.environment(), options)
+
+    def add_receipt(self, options: ReceiptOptions) -> SeededReceipt:
+        """Let goods be on their way."""
+        with self.database.transaction():
+            return receipts.order(self.environment(), options)
 
     def add_rows(self, options: BulkOptions) -> dict[str, int]:
         """Add many rows; return how many of each model."""

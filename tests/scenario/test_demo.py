@@ -10,6 +10,8 @@ import psutil
 import pytest
 from rich.console import Console
 
+from service.demos.receipt import ReceiptDemo
+from service.demos.settlement import SettlementDemo
 from service.sync_demo import LINE, SyncDemo
 
 MOST_SECONDS = 60.0
@@ -41,6 +43,63 @@ async def test_the_demonstration_completes_and_leaves_nothing_behind() -> None:
     assert seen
     _, alive = psutil.wait_procs(list(seen.values()), timeout=5)
     assert alive == []
+
+
+class _Receipts(ReceiptDemo):
+    """All is as it should be; then somebody has counted the stock of the first receipt."""
+
+    async def judge(self) -> list[list[str]]:
+        assert [problems for problems in await super().judge() if problems] == []
+        [killed, *_] = self._cases
+        [quant, *_] = await self.records("stock.quant", ["product_id", "in", killed.products])
+        await self.person("stock.quant", "write", [quant["id"]], {"quantity": 1})
+        return await super().judge()
+
+
+class _Settlements(SettlementDemo):
+    """All is as it should be; then the first payment is in draft again."""
+
+    async def judge(self) -> list[list[str]]:
+        assert [problems for problems in await super().judge() if problems] == []
+        [killed, *_] = self._cases
+        [payment, *_] = await self.records("account.payment")
+        await self.person("account.move", "button_draft", [payment["move_id"][0]])
+        judged = await super().judge()
+        await self.person("account.payment", "copy", [payment["id"]])
+        found = await self.wrong(killed)
+        assert [problem for problem in found if "payments in Odoo in place of" in problem]
+        return judged
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize(
+    ("kind", "last", "told"),
+    [
+        pytest.param(
+            _Receipts,
+            r"demo: 7 postings completed, 1 failed, 8/8 steps, [\d.]+ s",
+            "in stock: 1.0 of",
+            id="receipts",
+        ),
+        pytest.param(
+            _Settlements,
+            r"demo: 9 postings completed, 1 failed, 29/29 steps, [\d.]+ s",
+            "R$ 1000.0 of the title are open in place of R$ 0.00",
+            id="settlements",
+        ),
+    ],
+)
+async def test_a_demonstration_asks_odoo_what_it_has(
+    kind: type[ReceiptDemo | SettlementDemo], last: str, told: str
+) -> None:
+    """All cases go well through their troubles, and what is changed afterwards is found out."""
+    console = Console(record=True, width=400)
+
+    assert await kind(console).run() == 1
+
+    output = console.export_text()
+    assert re.fullmatch(last, output.splitlines()[-1])
+    assert told in output
 
 
 class _Meddled(SyncDemo):

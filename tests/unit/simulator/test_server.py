@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 import pytest
@@ -80,6 +81,45 @@ async def test_settings_change_the_version(simulator: Simulator, client: Client)
     assert (simulator.world.version, faulty["error"]["code"]) == (19, 0)
 
 
+async def test_titles_stand_open(client: Client) -> None:
+    """One, or a list of them, each with its instalments."""
+    options = [{"direction": "payable", "amounts": ["600.50", 400]}, {"number": 4711}]
+
+    answer = await client.http.post("/simulator/titles", json=options)
+
+    bill, invoice = answer.json()["titles"]
+    items = await client.http.get(
+        "/simulator/records/account.move.line",
+        params={"domain": json.dumps([["id", "in", bill["line_ids"]]])},
+    )
+    assert answer.status_code == 201
+    assert [item["amount_residual"] for item in items.json()] == [-600.5, -400.0]
+    assert (invoice["number"], len(invoice["line_ids"])) == (4711, 1)
+
+
+@pytest.mark.parametrize("version", [17, 19])
+async def test_goods_are_on_their_way(
+    simulator: Simulator, client: Client, version: Literal[17, 19]
+) -> None:
+    """Each of a product of its own; their picking is ready."""
+    simulator.world.configure({"version": version})
+    goods = [{"tracking": "lot", "quantity": "7.5"}, {"tracking": "serial", "quantity": 3}]
+
+    answer = await client.http.post("/simulator/receipts", json={"company": "hub", "goods": goods})
+
+    [receipt] = answer.json()["receipts"]
+    pickings = await client.http.get("/simulator/records/stock.picking")
+    assert answer.status_code == 201
+    assert [(move["quantity"], move["tracking"]) for move in receipt["moves"]] == [
+        ("7.5", "lot"),
+        ("3", "serial"),
+    ]
+    assert len({move["product_id"] for move in receipt["moves"]}) == len(goods)
+    assert [(one["id"], one["name"], one["state"]) for one in pickings.json()] == [
+        (receipt["picking_id"], receipt["name"], "assigned")
+    ]
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -91,6 +131,12 @@ async def test_settings_change_the_version(simulator: Simulator, client: Client)
         ("/simulator/documents", {"colour": "red"}),
         ("/simulator/documents", {"amount": "much"}),
         ("/simulator/documents", {"carrier_state": "AC"}),
+        ("/simulator/titles", {"colour": "red"}),
+        ("/simulator/titles", {"amounts": ["much"]}),
+        ("/simulator/receipts", {"company": "nowhere"}),
+        ("/simulator/receipts", {"goods": [{"colour": "red"}]}),
+        ("/simulator/receipts", {"goods": [{"tracking": "by eye"}]}),
+        ("/simulator/receipts", {"goods": [{"quantity": 0}]}),
         ("/simulator/execute", {"model": "res.partner"}),
         ("/simulator/execute", {"model": "foo.bar", "method": "read"}),
     ],
