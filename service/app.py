@@ -92,6 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.register(app)
     app.add_middleware(limits.BodyLimit, most_bytes=settings.max_body_bytes)
     app.add_middleware(auth.Authentication)  # the last one added is the first one asked
+    app.include_router(batches.files)
     for module in (plans, batches, postings, prefetch, syncs, mirror, jobs, system):
         app.include_router(module.router)
     return app

@@ -41,6 +41,7 @@ from service.odoo.client import diagnose
 from service.odoo.errors import OdooError
 from service.runtime import open_runtime
 from service.settings import Settings
+from service.sheets import template as sheet
 from service.simulator import app as simulated
 from service.simulator import faults
 from service.simulator.bulk import BulkOptions
@@ -225,7 +226,7 @@ def openapi(
 
 @app.command()
 def post(
-    due: Annotated[str, typer.Option(help="due date, YYYY-MM-DD")],
+    due: Annotated[str | None, typer.Option(help="due date of a freight bill, YYYY-MM-DD")] = None,
     xml: Annotated[
         Path | None, typer.Option(help="file of the CTe", exists=True, dir_okay=False)
     ] = None,
@@ -235,7 +236,28 @@ def post(
         str, typer.Option(help="which Odoo", envvar="ECLUSA_CONNECTION")
     ] = "main",
     kind: Annotated[str, typer.Option(help="kind of posting")] = "freight_cte",
-    reference: Annotated[str | None, typer.Option(help="your own name for the document")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help="many documents: CSV or XLSX, see --template", exists=True, dir_okay=False
+        ),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="post the right rows although others are wrong")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="take a file that was accepted before")
+    ] = False,
+    template: Annotated[
+        Path | None,
+        typer.Option(
+            help="write the header of such a file, and an example, to this one (.xlsx or .csv)",
+            dir_okay=False,
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="your own name for the document, or the file")
+    ] = None,
     follow: Annotated[bool, typer.Option("--watch/--no-watch", help="show the steps live")] = True,
     plan: Annotated[
         bool, typer.Option("--plan", help="show what would be done, and do nothing")
@@ -244,8 +266,19 @@ def post(
 ) -> None:
     """Post a freight bill, and watch it. Exit 0 when it completed, 1 when it stopped.
 
-    With --plan: exit 1 when a step is blocked.
+    With --plan: exit 1 when a step is blocked. With --file: exit 1 when nothing was accepted; wrong
+    rows are told by line.
     """
+    if template is not None:
+        _write_template(kind, template)
+        return
+    if file is not None:
+        form = {"kind": kind, "connection": connection, "reference": reference}
+        flags = {"partial": partial, "again": again}
+        _run(_post_file(Settings(), file, {**form, **flags}, as_json=as_json))
+        return
+    if due is None:
+        raise typer.BadParameter("a freight bill needs --due; many documents come with --file")
     given = {
         "xml": xml.read_text(encoding="utf-8-sig", errors="surrogateescape") if xml else None,
         "access_key": key,
@@ -262,6 +295,53 @@ def post(
         _run(_plan(Settings(), body, as_json=as_json))
     else:
         _run(_post(Settings(), body, follow=follow, as_json=as_json))
+
+
+def _write_template(kind: str, path: Path) -> None:
+    """Write an empty sheet of a kind; it replaces no file."""
+    definition = postings.catalog().get(kind)
+    if definition is None or not definition.columns:
+        raise typer.BadParameter(f"there is no sheet of {kind}; known: {', '.join(_sheet_kinds())}")
+    makers = {".xlsx": sheet.xlsx, ".csv": sheet.csv_text}
+    if path.suffix.lower() not in makers:
+        raise typer.BadParameter("a template ends in .xlsx or .csv")
+    try:
+        with path.open("xb") as target:
+            target.write(makers[path.suffix.lower()](definition.columns))
+    except FileExistsError as error:
+        raise typer.BadParameter(f"{path} is there already") from error
+    out.print(str(path), markup=False)
+
+
+def _sheet_kinds() -> list[str]:
+    return [kind for kind, definition in postings.catalog().items() if definition.columns]
+
+
+async def _post_file(
+    settings: Settings, file: Path, form: dict[str, Any], *, as_json: bool
+) -> int | None:
+    """Send a file, and show the rows that are wrong in it."""
+    content = await asyncio.to_thread(file.read_bytes)
+    fields = {name: value for name, value in form.items() if value is not None}
+    try:
+        async with _client(settings) as client:
+            batch = await client.call(
+                "POST", "/v1/postings/batch", data=fields, files={"file": (file.name, content)}
+            )
+    except ApiError as error:
+        if as_json or error.problem.get("code") != "invalid_rows":
+            raise
+        out.print(screen.wrong_rows(error.problem["errors"]))
+        err.print(str(error.problem["detail"]), style="red", markup=False)
+        return EXIT_FAILED
+    if as_json:
+        sys.stdout.write(json.dumps(batch, ensure_ascii=False) + "\n")
+        return None
+    if wrong := [found for item in batch["items"] for found in item["problems"]]:
+        out.print(screen.wrong_rows(wrong))
+    answers = ", ".join(f"{count} {answer}" for answer, count in batch["answers"].items())
+    out.print(f"{batch['id']}  {answers}", markup=False)
+    return None
 
 
 async def _plan(settings: Settings, body: dict[str, Any], *, as_json: bool) -> int | None:

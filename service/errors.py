@@ -11,6 +11,8 @@ Eclusa
 ├── RunLost                  another worker took the run of a sync over
 └── Refused                  the caller asked for something that cannot be done
     ├── InvalidInput         the input is wrong; names the fields
+    │   └── InvalidRows      rows of a file are wrong; names lines and columns
+    ├── FileKnown            the file was accepted before
     ├── UnknownName          a connection, kind, posting or job that does not exist
     ├── LivePosting          the document has a live posting already
     ├── LiveRun              the sync runs already on that connection
@@ -122,11 +124,16 @@ class Refused(EclusaError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One wrong field: its path (`input.due_date`), and what is wrong with it."""
+    """One wrong field: its path (`input.due_date`), and what is wrong with it.
+
+    In a file, `line` is the number that a person sees and `column` the name in its header.
+    """
 
     field: str
     message: str
     code: str = "invalid"
+    line: int | None = None
+    column: str | None = None
 
 
 @dataclass
@@ -138,6 +145,29 @@ class InvalidInput(Refused):
 
     def __str__(self) -> str:
         return "; ".join(f"{problem.field}: {problem.message}" for problem in self.problems)
+
+
+@dataclass
+class InvalidRows(InvalidInput):
+    """Rows of a file are wrong, and nothing of it was taken; every one of them is named."""
+
+    rows: int = 0
+    code = "invalid_rows"
+
+    def __str__(self) -> str:
+        lines = {problem.line for problem in self.problems}
+        return f"{len(lines)} of {self.rows} rows are wrong: nothing was posted"
+
+
+@dataclass
+class FileKnown(Refused):
+    """The same file was accepted before."""
+
+    batch_id: UUID
+    code = "file_known"
+
+    def __str__(self) -> str:
+        return f"this file was accepted before as batch {self.batch_id}: send it with again=true"
 
 
 @dataclass

@@ -81,6 +81,14 @@ class Steps:
         return table
 
 
+def wrong_rows(problems: Sequence[dict[str, Any]]) -> Table:
+    """What is wrong in a file, a row for each fault."""
+    table = Table("line", "column", "")
+    for found in problems:
+        table.add_row(str(found["line"]), Text(found["column"] or ""), Text(found["message"]))
+    return table
+
+
 OUTCOMES = {
     "done": Text("done", style="green"),
     "would_run": Text("would run", style="cyan"),

@@ -216,10 +216,14 @@ class BatchRow(Base):
         CheckConstraint(
             '0 <= completed AND completed <= "over" AND "over" <= total', name="counts"
         ),
+        Index(
+            "ix_batch_file_sha256", "file_sha256", postgresql_where=text("file_sha256 IS NOT NULL")
+        ),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     reference: Mapped[str | None]
+    file_sha256: Mapped[str | None]
     actor: Mapped[str]
     ip: Mapped[str | None]
     total: Mapped[int]

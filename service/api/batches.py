@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Form, Query, Response, UploadFile
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from service.api import problems
-from service.api.bodies import JsonRoute
+from service.api import problems, rows
+from service.api.bodies import FORM, FormRoute, JsonRoute, Text
 from service.api.dependencies import CurrentActor, CurrentRuntime
 from service.api.postings import (
     DEFINITIONS,
@@ -25,14 +27,40 @@ from service.api.postings import (
 from service.api.problems import FieldProblem
 from service.errors import InvalidInput, Problem, UnknownName
 from service.posting.batch import Answer, Batch, BatchStatus, NewBatch, NewItem
-from service.posting.step import Actor
+from service.posting.step import Actor, AnyDefinition
 from service.runtime import Runtime
+from service.sheets.lines import MOST_BYTES
 
 router = APIRouter(prefix="/v1/postings/batch", tags=["postings"], route_class=JsonRoute)
+files = APIRouter(prefix="/v1/postings/batch", route_class=FormRoute, include_in_schema=False)
+"""The form of the same path, which is asked first; it is described with the JSON's route."""
 
 MOST_POSTINGS = 1_000
 MOST_PROBLEMS = 20
 _REQUEST: TypeAdapter[Any] = TypeAdapter(PostingRequest)
+
+
+class BatchFile(BaseModel):
+    """A file of documents to be posted together."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: UploadFile = Field(
+        description=(
+            f"CSV (; , or tab; UTF-8) or XLSX (its first sheet), {MOST_BYTES} bytes and 1,000 rows "
+            "at most: a header with the names of the input's fields, and a line for each document. "
+            "Dates like 24/11/2026 or 2026-11-24, amounts like 1.234,56 or 1234.56"
+        )
+    )
+    kind: Text = Field(description="of all documents", examples=["title_settlement"])
+    connection: Text = Field(max_length=200, examples=["main"])
+    reference: Text | None = Field(
+        default=None, max_length=200, description="the caller's own name for the batch"
+    )
+    partial: bool = Field(
+        default=False, description="post the right rows although others are wrong"
+    )
+    again: bool = Field(default=False, description="take a file that was accepted before")
 
 
 class BatchRequest(BaseModel):
@@ -76,6 +104,7 @@ class BatchView(BaseModel):
 
     id: UUID
     reference: str | None
+    file_sha256: str | None = Field(description="digest of the file that it came in")
     status: BatchStatus = Field(
         description="running: something is still to come; stopped: nothing goes on by itself"
     )
@@ -107,11 +136,16 @@ class ItemPage(BaseModel):
     operation_id="create_batch",
     summary="Post many documents",
     responses={
-        **problems.responses(413, 422),
+        **problems.responses(404, 409, 413, 422),
         202: {
             "headers": {"Location": {"schema": {"type": "string"}}},
             "description": "Accepted: the valid items are being posted",
         },
+    },
+    openapi_extra={
+        "requestBody": {
+            "content": {"multipart/form-data": {"schema": BatchFile.model_json_schema()}}
+        }
     },
 )
 async def create_batch(
@@ -121,6 +155,10 @@ async def create_batch(
 
     Each item is answered by itself; a wrong one stops no other. Only when all are wrong nothing is
     written, and the answer is 422. Follow the batch by its id like any job: its steps are items.
+
+    As a form, a file of CSV or XLSX: all its rows are checked first, and unless `partial` nothing
+    is posted while one is wrong: 422 with line, column and reason of each. A file that was accepted
+    before is 409.
     """
     items = await asyncio.to_thread(
         lambda: [_item(runtime, actor, *numbered) for numbered in enumerate(body.items)]
@@ -134,8 +172,42 @@ async def create_batch(
             ]
         )
     new = NewBatch(id=uuid4(), reference=body.reference, actor=actor, items=items)
+    return await _accept(runtime, new, response)
+
+
+@files.post("", status_code=202)
+async def create_batch_of_file(
+    form: Annotated[BatchFile, Form(media_type=FORM)],
+    runtime: CurrentRuntime,
+    actor: CurrentActor,
+    response: Response,
+) -> AcceptedBatch:
+    """Accept the documents of a file; `create_batch` describes it."""
+    content = await form.file.read(MOST_BYTES + 1)
+    digest = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
+    definition = _definition(form.kind)
+    runtime.connections.profile(form.connection, form.kind)
+    if not form.again:
+        await runtime.ledger.refuse_known_file(digest)
+    around = {"kind": form.kind, "connection": form.connection}
+    read = await asyncio.to_thread(
+        rows.read, content, definition, around, partial(_item, runtime, actor)
+    )
+    read.check(partial=form.partial)
+    new = NewBatch(
+        id=uuid4(),
+        reference=form.reference,
+        actor=actor,
+        items=read.items,
+        file_sha256=digest,
+        again=form.again,
+    )
+    return await _accept(runtime, new, response)
+
+
+async def _accept(runtime: Runtime, new: NewBatch, response: Response) -> AcceptedBatch:
     accepted = await runtime.ledger.accept_batch(new)
-    stored = await runtime.ledger.batch_items(new.id, after=-1, limit=len(items))
+    stored = await runtime.ledger.batch_items(new.id, after=-1, limit=len(new.items))
     response.headers["Location"] = f"/v1/postings/batch/{new.id}"
     answers = [item.answer for item in stored]
     return AcceptedBatch.model_validate(
@@ -177,6 +249,12 @@ async def list_batch_items(
         items=[ItemView.model_validate(item) for item in items[:limit]],
         next_cursor=items[limit - 1].position if len(items) > limit else None,
     )
+
+
+def _definition(kind: str) -> AnyDefinition:
+    if kind not in DEFINITIONS:
+        raise UnknownName("kind", kind[: problems.LONGEST_NAME], list(DEFINITIONS))
+    return DEFINITIONS[kind]
 
 
 def _view(batch: Batch) -> BatchView:

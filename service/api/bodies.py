@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service.errors import Problem
 
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
     from fastapi import Response
+    from starlette.types import Scope
 
 NUL = "\x00"
+FORM = "multipart/form-data"
 _SUSPICIOUS = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 """Escapes that may stand for NUL or for half a character; unescaped, neither gets this far."""
 
@@ -105,6 +108,17 @@ class _JsonRequest(Request):
     async def json(self) -> Any:
         """The body as `read_json` takes it."""
         return read_json(await self.body())
+
+
+class FormRoute(APIRoute):
+    """A route that takes forms, and leaves its path to another one for anything else."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether the request is this route's."""
+        media_type = dict(scope["headers"]).get(b"content-type", b"")
+        if not media_type.lower().startswith(FORM.encode()):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 class JsonRoute(APIRoute):

@@ -203,7 +203,9 @@ class AuditView(BaseModel):
     changed_fields: list[str] | None
     context: dict[str, Any] | None
     error: dict[str, Any] | None
-    odoo_ids: dict[str, Any] | None
+    odoo_ids: dict[str, Any] | None = Field(
+        description="the facts that were found or changed since the record before; null: gone"
+    )
     duration_ms: int | None
     settles: int | None
     actor: str

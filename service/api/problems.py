@@ -29,6 +29,7 @@ MEDIA_TYPE = "application/problem+json"
 STATUS: Mapping[type[Exception], int] = {
     errors.InvalidInput: 422,
     errors.UnknownName: 404,
+    errors.FileKnown: 409,
     errors.LivePosting: 409,
     errors.WrongStatus: 409,
     errors.LiveRun: 409,
@@ -95,6 +96,12 @@ class FieldProblem(BaseModel):
     field: str = Field(description="its path in the body or the query", examples=["input.due_date"])
     message: str
     code: str = Field(examples=["missing"])
+    line: int | None = Field(
+        default=None, description="in a file: the number of the line that a person sees, from 1"
+    )
+    column: str | None = Field(
+        default=None, description="in a file: the column, as its header names it"
+    )
 
 
 class Problem(BaseModel):
@@ -108,6 +115,9 @@ class Problem(BaseModel):
     errors: list[FieldProblem] = Field(default_factory=list)
     posting_id: UUID | None = Field(
         default=None, description="the posting that stands in the way, where there is one"
+    )
+    batch_id: UUID | None = Field(
+        default=None, description="the batch that stands in the way, where there is one"
     )
     run_id: UUID | None = Field(
         default=None, description="the run of a sync that stands in the way, where there is one"
@@ -132,6 +142,7 @@ def response(
     *,
     fields: Sequence[FieldProblem] = (),
     posting_id: UUID | None = None,
+    batch_id: UUID | None = None,
     run_id: UUID | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> ProblemResponse:
@@ -144,6 +155,7 @@ def response(
         code=code,
         errors=list(fields),
         posting_id=posting_id,
+        batch_id=batch_id,
         run_id=run_id,
     )
     return ProblemResponse(
@@ -169,8 +181,10 @@ def of_error(error: Exception) -> ProblemResponse:
     status = status_of(error)
     code = _code(error, status)
     match error:
+        case errors.InvalidRows():
+            return response(status, code, f"{error}.", fields=_fields(error.problems))
         case errors.InvalidInput():
-            return _wrong([FieldProblem(**problem.__dict__) for problem in error.problems])
+            return _wrong(_fields(error.problems))
         case errors.UnknownName() if error.what not in IN_PATH:
             field = unknown_field(error)
             return _unknown(field.field, field.message)
@@ -179,7 +193,7 @@ def of_error(error: Exception) -> ProblemResponse:
         case errors.EclusaError() if status < http.HTTPStatus.INTERNAL_SERVER_ERROR:
             in_the_way = {
                 name: getattr(error, name)
-                for name in ("posting_id", "run_id")
+                for name in ("posting_id", "batch_id", "run_id")
                 if isinstance(getattr(error, name, None), UUID)
             }
             return response(status, code, str(error), **in_the_way)
@@ -201,6 +215,10 @@ def _code(error: Exception, status: int) -> str:
     if isinstance(error, errors.EclusaError | odoo.OdooError):
         return error.code
     return _CODES[status]
+
+
+def _fields(found: Sequence[errors.Problem]) -> list[FieldProblem]:
+    return [FieldProblem(**problem.__dict__) for problem in found]
 
 
 def _wrong(fields: Sequence[FieldProblem]) -> ProblemResponse:

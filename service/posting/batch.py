@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import func, insert, select, update
 
-from service.errors import UnknownName
+from service.errors import FileKnown, UnknownName
 from service.tables import BatchEventRow, BatchItemRow, BatchRow, PostingRow
 
 if TYPE_CHECKING:
@@ -45,12 +45,18 @@ class NewItem:
 
 @dataclass(frozen=True, kw_only=True)
 class NewBatch:
-    """A batch that is about to be written down."""
+    """A batch that is about to be written down.
+
+    `file_sha256` is the digest of the file that it came in; one that was accepted before is refused
+    unless `again`.
+    """
 
     id: UUID
     reference: str | None
     actor: Actor
     items: Sequence[NewItem]
+    file_sha256: str | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +65,7 @@ class Batch:
 
     id: UUID
     reference: str | None
+    file_sha256: str | None
     actor: str
     total: int
     over: int
@@ -140,6 +147,7 @@ async def store(
         insert(BatchRow).values(
             id=new.id,
             reference=new.reference,
+            file_sha256=new.file_sha256,
             actor=new.actor.name,
             ip=new.actor.ip,
             seq=1,
@@ -162,6 +170,25 @@ async def store(
     )
     await connection.execute(insert(BatchEventRow).values(**event.__dict__))
     return event
+
+
+async def refuse_known(connection: AsyncConnection, file_sha256: str) -> None:
+    """Raise `FileKnown` for a file that was accepted before.
+
+    Whoever asks holds its digest until the end of the transaction: of two who send the same file at
+    the same time, the second one sees the first one's batch.
+    """
+    await connection.execute(
+        select(func.pg_advisory_xact_lock(func.hashtextextended(file_sha256, 0)))
+    )
+    first = await connection.scalar(
+        select(BatchRow.id)
+        .where(BatchRow.file_sha256 == file_sha256)
+        .order_by(BatchRow.created_at)
+        .limit(1)
+    )
+    if first is not None:
+        raise FileKnown(first)
 
 
 def _item(batch_id: UUID, taken: Taken) -> dict[str, Any]:

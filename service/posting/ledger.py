@@ -254,10 +254,15 @@ class Ledger:
         return posting
 
     async def accept_batch(self, new: NewBatch) -> Batch:
-        """Write a batch, the postings of its valid items and their jobs in one transaction."""
+        """Write a batch, the postings of its valid items and their jobs in one transaction.
+
+        Raises `FileKnown` when it comes in a file that was accepted before.
+        """
         items = [item for item in new.items if item.posting is not None]
         news = [item.posting for item in items if item.posting is not None]
         async with self._database.transaction() as connection:
+            if new.file_sha256 and not new.again:
+                await batch.refuse_known(connection, new.file_sha256)
             now = await _now(connection)
             postings, records = await self._enter(connection, news, now, hold=True)
             found = dict(zip((item.position for item in items), postings, strict=True))
@@ -298,6 +303,11 @@ class Ledger:
         await audit.append(connection, *records)
         await self._enqueue(connection, *(record.posting_id for record in records))
         return [present[_document(new)] for new in news], records
+
+    async def refuse_known_file(self, file_sha256: str) -> None:
+        """Raise `FileKnown` for a file that was accepted before."""
+        async with self._database.transaction() as connection:
+            await batch.refuse_known(connection, file_sha256)
 
     async def get_batch(self, batch_id: UUID) -> Batch:
         """One batch; raises `UnknownName`."""

@@ -28,7 +28,7 @@ class Recorder:
         self.claim = claim
         self.facts: dict[str, Any] = dict(claim.posting.facts)
         self._ledger = ledger
-        self._recorded_facts = dict(self.facts)
+        self._recorded_facts: dict[str, Any] = documents.plain(self.facts)
         self._claimed_at = clocks.seconds()
         self._sent_at = 0.0
         self._found = 0
@@ -90,7 +90,7 @@ class Recorder:
         where = f"goes on at step {step.number} ({step.title})"
         found = f"{self._found} earlier steps were found done in Odoo"
         message = f"undoing {where}" if step.undoing else f"{where}: {found}"
-        note = audit.Note(action="resume_point", message=message, odoo_ids=self._odoo_ids())
+        note = audit.Note(action="resume_point", message=message)
         await self._ledger.note(self.claim, note)
 
     async def found(self, step: AnyStep, done: Done) -> None:
@@ -114,14 +114,13 @@ class Recorder:
         A posting that waits looks again and again; its audit grows only when something is new.
         """
         entry = self.entry(step)
-        facts = documents.plain(self.facts)
         known = entry.over and self.claim.posting.step >= step.number
-        if known and not step.undoing and facts == self._recorded_facts:
+        if known and not step.undoing and not self._news():
             return
-        self._recorded_facts = facts
         note = replace(self._note(step, entry, action, message), duration_ms=None)
-        change = Change(step=_position(step), facts=facts)
+        change = Change(step=_position(step), facts=self.facts)
         await self._ledger.record(self.claim, replace(entry, state=state), note, change)
+        self._recorded_facts = documents.plain(self.facts)
 
     async def done(
         self, step: AnyStep, entry: Entry, done: Done, error: OdooError | None = None
@@ -138,6 +137,7 @@ class Recorder:
         change = Change(step=_position(step), facts=self.facts)
         state = "undone" if step.undoing else "done"
         await self._ledger.record(self.claim, replace(entry, state=state), note, change)
+        self._recorded_facts = documents.plain(self.facts)
 
     async def written(self, step: AnyStep, entry: Entry, error: OdooError | None = None) -> None:
         """One of several writes of a step was made; with `error`, although Odoo said otherwise."""
@@ -205,7 +205,7 @@ class Recorder:
             step_name=step.name if step else "",
             code=reason.code,
             error=_facts_of(error),
-            odoo_ids=self._odoo_ids(),
+            odoo_ids=self._news(),
         )
         change = Change(
             status=reason.status,
@@ -229,15 +229,13 @@ class Recorder:
         note = audit.Note(
             action="rollback",
             message="undone in Odoo; links to it were cleared",
-            odoo_ids=self._odoo_ids(),
+            odoo_ids={name: value for name, value in self.facts.items() if value is not None},
         )
         await self._ledger.note(self.claim, note, ROLLED_BACK)
 
     async def complete(self, steps: int) -> None:
         """All steps are over."""
-        note = audit.Note(
-            action="complete", message="all steps are done", odoo_ids=self._odoo_ids()
-        )
+        note = audit.Note(action="complete", message="all steps are done")
         change = Change(status="completed", step=steps, ended=True)
         await self._ledger.note(self.claim, note, change)
 
@@ -262,12 +260,18 @@ class Recorder:
             attempt=entry.attempt,
             code=error.code if error else None,
             error=_facts_of(error),
-            odoo_ids=self._odoo_ids(),
+            odoo_ids=self._news(),
             duration_ms=None if elapsed is None else round(elapsed * 1000),
         )
 
-    def _odoo_ids(self) -> dict[str, Any]:
-        return {name: value for name, value in self.facts.items() if value is not None}
+    def _news(self) -> dict[str, Any]:
+        """The facts that differ from what was recorded last; None for one that has gone.
+
+        A record holds these and no others: with all facts in each, an audit grew with the square
+        of its steps.
+        """
+        before, now = self._recorded_facts, documents.plain(self.facts)
+        return {name: value for name, value in now.items() if before.get(name) != value}
 
 
 def _position(step: AnyStep) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.odoo.records import Caller, Reader
+    from service.sheets.column import Column
 
 SubjectT = TypeVar("SubjectT", bound=BaseModel)
 ProfileT = TypeVar("ProfileT", bound="Profile")
@@ -252,7 +253,8 @@ class Definition(Generic[SubjectT, ProfileT, FactsT]):
 
     `admit` turns the caller's input into the subject and raises `InvalidInput` naming the field;
     `document_key` tells two postings of the same document from two documents. `rights` are the
-    operations that the integration's user needs on each model.
+    operations that the integration's user needs on each model. `columns` are those of a sheet of
+    such documents; without any, no file of this kind is taken.
     """
 
     kind: str
@@ -266,6 +268,7 @@ class Definition(Generic[SubjectT, ProfileT, FactsT]):
     today: Callable[[ProfileT], date]
     rights: Mapping[str, tuple[Operation, ...]]
     steps: tuple[Step[SubjectT, ProfileT, FactsT], ...]
+    columns: tuple[Column, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a definition whose steps are not numbered from 1 without gaps."""

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import pytest_asyncio
 from sqlalchemy import text
 
+from service.scene import TIMINGS
 from service.settings import Settings
+from service.simulator.seed import default_seed
+from tests.factories import settling
 from tests.factories.running import Stage, running
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ async def _on_a_fresh_database(
     folders: pytest.TempPathFactory,
     *,
     with_worker: bool,
+    timings: str = TIMINGS,
 ) -> AsyncIterator[Stage]:
     async with databases.fresh() as address:
         settings = Settings(
@@ -36,7 +40,7 @@ async def _on_a_fresh_database(
             heartbeat_seconds=1,
             lock_ttl_seconds=3,
         )
-        async with running(settings, with_worker=with_worker) as stage:
+        async with running(settings, with_worker=with_worker, timings=timings) as stage:
             yield stage
 
 
@@ -57,6 +61,18 @@ async def _idle(
 ) -> AsyncIterator[Stage]:
     async with _on_a_fresh_database(
         servers, databases, tmp_path_factory, with_worker=False
+    ) as stage:
+        yield stage
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def desk(
+    servers: embedded.Servers, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    """The API without a worker, and with a profile of titles."""
+    tables = "\n".join((TIMINGS, settling.profile(list(default_seed().companies.values()), 17), ""))
+    async with _on_a_fresh_database(
+        servers, databases, tmp_path_factory, with_worker=False, timings=tables
     ) as stage:
         yield stage
 

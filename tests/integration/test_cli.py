@@ -14,6 +14,7 @@ from service.keys import Keys
 from service.scene import TIMINGS, configuration
 from service.simulator.app import Simulator, SimulatorSettings
 from service.simulator.arrivals import DocumentOptions, SeededDocument
+from tests.factories import settling, sheets
 from tests.factories.processes import command
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ SECONDS = 40.0
 async def odoo(settings: Settings) -> AsyncIterator[Simulator]:
     """A simulated Odoo that the settings' configuration file points to."""
     async with Simulator(SimulatorSettings()) as simulator:
-        content = configuration(simulator.world.seed.describe(), simulator.url, TIMINGS)
+        titles = settling.profile(list(simulator.world.seed.companies.values()), 17)
+        times = f"{TIMINGS}\n{titles}\n"
+        content = configuration(simulator.world.seed.describe(), simulator.url, times)
         settings.config.write_text(content, encoding="utf-8")
         yield simulator
 
@@ -158,6 +161,23 @@ async def test_a_plan_with_a_blocked_step_ends_with_one(
 
     assert code == 1
     assert "dfe_rejected" in output
+
+
+async def test_wrong_rows_of_a_file_are_a_table_and_the_others_are_posted(
+    settings: Settings, access: dict[str, str], tmp_path: Path
+) -> None:
+    """Exit 1 while nothing is posted; with --partial the batch's id."""
+    file = tmp_path / "titles.xlsx"
+    rows = [sheets.row(1), sheets.row(2, valor="1.234"), sheets.row(3)]
+    file.write_bytes(sheets.xlsx(*rows))
+    post = ("post", "--file", str(file), "--kind", "title_settlement")
+
+    code, table, why = await run(settings, tmp_path, *post, **access)
+    done = await run(settings, tmp_path, *post, "--partial", **access)
+
+    assert (code, "1 of 3 rows are wrong: nothing was posted" in why) == (1, True)
+    assert all(part in table for part in ("3", "valor", "two ways"))
+    assert (done[0], "2 accepted, 1 invalid" in done[1], "valor" in done[1]) == (0, True, True)
 
 
 async def test_watch_shows_a_posting_from_its_beginning(

@@ -17,6 +17,7 @@ from service.postings.title_settlement import (
     statement,
     title,
 )
+from service.postings.title_settlement.columns import COLUMNS
 from service.postings.title_settlement.profile import SettlementProfile
 from service.postings.title_settlement.settlement import (
     KIND,
@@ -107,4 +108,5 @@ TITLE_SETTLEMENT = Definition(
         statement.STATEMENT_LINE: ("read", "write"),
     },
     steps=STEPS,
+    columns=COLUMNS,
 )

@@ -446,6 +446,21 @@ async def test_the_audit_tells_what_was_changed(cashier: Cashier) -> None:
     assert (await cashier.ledger.verify(posting_id)).valid
 
 
+async def test_a_fact_is_recorded_once(cashier: Cashier) -> None:
+    """The audit tells of each fact when it is found, and not again with every step after."""
+    posting_id = await cashier.post(cashier.title("1000.00"), principal="900.00", discount="100.00")
+
+    posting = await cashier.run(posting_id)
+
+    records = await cashier.ledger.history(posting_id)
+    told = [item for record in records for item in (record.odoo_ids or {}).items()]
+    found = {name: value for name, value in posting.facts.items() if value not in (None, False)}
+    assert done(posting)
+    assert dict(told) | found == dict(told)
+    assert len(told) == len(dict(told))
+    assert (await cashier.ledger.verify(posting_id)).valid
+
+
 async def test_a_plan_shows_the_payment_and_makes_none(cashier: Cashier) -> None:
     """What would be created is shown with its amount; what follows depends on it."""
     title: SeededTitle = cashier.title("1000.00")

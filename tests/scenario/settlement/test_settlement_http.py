@@ -10,6 +10,7 @@ import pytest
 from service.scene import TIMINGS
 from service.simulator.seed import default_seed
 from service.simulator.titles import TitleOptions
+from tests.factories import sheets
 from tests.factories.running import Stage, problem, running
 from tests.factories.settling import DAY, LINE, PAYMENT, profile
 
@@ -84,6 +85,29 @@ async def test_wrong_fields_are_named(stage: Stage) -> None:
     problem(wrong, 422, "input.principal", "input.date", "input.discount")
     problem(missing, 422, "input.journal_id")
     assert stage.simulator.world.records(PAYMENT) == []
+
+
+async def test_a_file_is_settled_but_for_its_wrong_rows(stage: Stage) -> None:
+    """Each right row is paid once, also when the file is sent again; the wrong one is not."""
+    titles = [title(stage) for _ in range(4)]
+    bank = stage.simulator.world.seed.home.journals.bank
+    rows = [
+        sheets.row(NF=owed.number, valor=980.10, desconto=19.90, diário=bank) for owed in titles
+    ]
+    rows[2][sheets.HEADER.index("data")] = "31/02/2026"
+    form = {"kind": "title_settlement", "connection": "main", "partial": "true"}
+    files = {"file": ("titles.xlsx", sheets.xlsx(*rows))}
+
+    accepted = await stage.client.post(f"{PATH}/batch", data=form, files=files)
+    assert accepted.status_code == 202, accepted.text
+    events = await stage.all_events(accepted.json()["id"])
+    again = await stage.client.post(f"{PATH}/batch", data={**form, "again": "true"}, files=files)
+
+    assert (events[-1]["status"], events[-1]["percent"]) == ("stopped", 100)
+    assert again.json()["answers"] == {"completed": 3, "invalid": 1}
+    assert [residual(stage, owed) for owed in titles] == [0.0, 0.0, 1000.0, 0.0]
+    amounts = sorted(payment["amount"] for payment in stage.simulator.world.records(PAYMENT))
+    assert amounts == [19.9] * 3 + [980.1] * 3
 
 
 async def test_a_lot_with_an_error_is_not_completed(stage: Stage) -> None:
