@@ -16,6 +16,7 @@ from service.api import (
     auth,
     batches,
     jobs,
+    keys,
     limits,
     mirror,
     plans,
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Posts documents into Odoo in numbered, audited, resumable steps.
 
-Every route but `/healthz` needs an API key: `Authorization: Bearer …`. Errors are RFC 9457 problems
+Every route but `/healthz` needs an API key, `Authorization: Bearer …`, with the scope that the
+route names: `read`, `post`, `sync`, `call` or `admin`. Errors are RFC 9457 problems
 with a stable `code`."""
 
 
@@ -93,7 +95,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(limits.BodyLimit, most_bytes=settings.max_body_bytes)
     app.add_middleware(auth.Authentication)  # the last one added is the first one asked
     app.include_router(batches.files)
-    for module in (plans, batches, postings, prefetch, syncs, mirror, jobs, system):
+    for module in (plans, batches, postings, prefetch, syncs, mirror, jobs, keys, system):
         app.include_router(module.router)
     return app
 

@@ -8,6 +8,7 @@ import getpass
 import json
 import sys
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -460,26 +461,53 @@ def demo(
 
 
 @keys_app.command("create")
-def create_key(name: Annotated[str, typer.Argument(help="who will use it")]) -> None:
+def create_key(
+    name: Annotated[str, typer.Argument(help="who will use it")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=(
+                f"what it is for: {', '.join(keys.SCOPES)}; repeatable. admin implies all others; "
+                "without this option, the key has all but admin"
+            )
+        ),
+    ] = None,
+    connection: Annotated[
+        list[str] | None,
+        typer.Option(help="which Odoo it is for, repeatable; without it, all there are"),
+    ] = None,
+    days: Annotated[
+        int | None,
+        typer.Option(help="how long it is valid; without it, until revoked", min=1, max=36_500),
+    ] = None,
+) -> None:
     """Make a key and print it, once."""
+    for one in set(scope or ()) - set(keys.SCOPES):
+        raise typer.BadParameter(f"there is no scope {one!r}; known: {', '.join(keys.SCOPES)}")
+    known = _configured(Settings()).names
+    for one in set(connection or ()) - set(known):
+        raise typer.BadParameter(f"there is no connection {one!r}; known: {', '.join(known)}")
+    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
 
     async def create(book: keys.Keys) -> None:
-        sys.stdout.write(await book.create(name) + "\n")
+        issued = await book.create(
+            name,
+            scopes=[one for one in keys.SCOPES if one in (scope or keys.DEFAULT_SCOPES)],
+            connections=connection or None,
+            expires_at=expires_at,
+            actor=getpass.getuser(),
+        )
+        sys.stdout.write(issued.secret + "\n")
 
     _run(_with_keys(create))
 
 
 @keys_app.command("list")
 def list_keys() -> None:
-    """Show whose keys there are."""
+    """Show whose keys there are, what they allow, and whether they are used."""
 
     async def show(book: keys.Keys) -> None:
-        table = Table("id", "name", "created", "revoked")
-        for key in await book.list():
-            table.add_row(
-                str(key.id), key.name, f"{key.created_at:%F %T}", f"{key.revoked_at or '-'}"
-            )
-        out.print(table)
+        out.print(screen.keys(await book.list()))
 
     _run(_with_keys(show))
 
@@ -489,7 +517,7 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="the key's id")]) -> N
     """Refuse a key from now on."""
 
     async def revoke(book: keys.Keys) -> None:
-        await book.revoke(_uuid(key_id))
+        await book.revoke(_uuid(key_id), getpass.getuser())
 
     _run(_with_keys(revoke))
 

@@ -6,6 +6,7 @@ Eclusa
 ├── Unavailable              a server this process needs does not answer
 │   ├── DatabaseUnavailable  PostgreSQL does not answer, or went away during a transaction
 │   └── LockUnavailable      Redis does not answer, so no lock can be had: nothing is posted
+├── KeyRefused               the API key is missing, unknown, revoked or expired
 ├── LockHeld                 another posting holds the document
 ├── FenceLost                another worker took the posting over
 ├── RunLost                  another worker took the run of a sync over
@@ -13,6 +14,8 @@ Eclusa
     ├── InvalidInput         the input is wrong; names the fields
     │   └── InvalidRows      rows of a file are wrong; names lines and columns
     ├── FileKnown            the file was accepted before
+    ├── InsufficientScope    the API key has not the scope that is needed
+    ├── ConnectionNotAllowed the API key is for other connections
     ├── UnknownName          a connection, kind, posting or job that does not exist
     ├── LivePosting          the document has a live posting already
     ├── LiveRun              the sync runs already on that connection
@@ -25,7 +28,7 @@ HTTP status of each class stands in one table, `service.api.errors`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +69,26 @@ class LockUnavailable(Unavailable):
     """Redis does not answer, so the lock cannot be had and nothing is posted."""
 
     code = "lock_unavailable"
+
+
+KeyTrouble = Literal["missing", "unknown", "revoked", "expired"]
+_KEY_TROUBLES: dict[KeyTrouble, str] = {
+    "missing": "Send an API key: Authorization: Bearer …",
+    "unknown": "This API key is not known.",
+    "revoked": "This API key was revoked.",
+    "expired": "This API key has expired.",
+}
+
+
+@dataclass
+class KeyRefused(EclusaError):
+    """The API key is missing, or not valid."""
+
+    reason: KeyTrouble
+    code = "unauthenticated"
+
+    def __str__(self) -> str:
+        return _KEY_TROUBLES[self.reason]
 
 
 @dataclass
@@ -168,6 +191,30 @@ class FileKnown(Refused):
 
     def __str__(self) -> str:
         return f"this file was accepted before as batch {self.batch_id}: send it with again=true"
+
+
+@dataclass
+class InsufficientScope(Refused):
+    """The API key has not the scope that is needed."""
+
+    scope: str
+    code = "insufficient_scope"
+
+    def __str__(self) -> str:
+        return f"this needs an API key with the scope {self.scope!r}"
+
+
+@dataclass
+class ConnectionNotAllowed(Refused):
+    """The API key is for other connections; `allowed` lists them."""
+
+    connection: str
+    allowed: Sequence[str]
+    code = "connection_not_allowed"
+
+    def __str__(self) -> str:
+        allowed = ", ".join(self.allowed)
+        return f"this API key is not for the connection {self.connection!r}, but for {allowed}"
 
 
 @dataclass

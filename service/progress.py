@@ -11,7 +11,7 @@ from service.posting import batch
 from service.posting.ledger import Posting
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
     from service.posting.audit import Record
@@ -156,6 +156,13 @@ class Book:
         if isinstance(job, Posting):
             return State(head=job.audit_seq, ended=job.status in ENDED)
         return State(head=job.seq, ended=job.status not in ("pending", "running"))
+
+    async def connections(self, job_id: UUID) -> Sequence[str]:
+        """The connections that a job is about; raises `UnknownName`."""
+        job = await self._job(job_id)
+        if isinstance(job, batch.Batch):
+            return await self._ledger.batch_connections(job_id)
+        return [job.connection]
 
     async def history(self, job_id: UUID, after: int) -> list[Event]:
         """The events of a job with an id above `after`, oldest first; raises `UnknownName`."""

@@ -88,6 +88,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         async def announce_run(event: SyncEvent) -> None:
             await events.publish(progress.run_event(event))
 
+        keys = Keys(database)
+        stack.push_async_callback(keys.close)
         ledger = Ledger(database, jobs.POSTINGS.enqueue, announce, announce_batch)
         runs = Runs(database, jobs.SYNC_RUNS.enqueue, announce_run)
         book = progress.Book(ledger, runs)
@@ -105,5 +107,5 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             schedules=Schedules(database, runs),
             rows=Rows(database),
             progress=book,
-            keys=Keys(database),
+            keys=keys,
         )

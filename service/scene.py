@@ -246,7 +246,7 @@ async def _start_announced(
 async def _new_key(database_url: str) -> str:
     database = Database(database_url)
     try:
-        return await Keys(database).create("demo")
+        return (await Keys(database).create("demo")).secret
     finally:
         await database.close()
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from service.keys import Key
     from service.posting.audit import Record
     from service.posting.chain import Verdict
     from service.sync.runs import SyncEvent, SyncRun
@@ -184,3 +185,24 @@ def live(
 def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def keys(known: Sequence[Key]) -> Table:
+    """Keys, a row for each."""
+    table = Table("", "name", "for", "on", "used (UTC)", "valid", box=None, pad_edge=False)
+    for key in known:
+        table.add_row(
+            f"{key.id}\n{key.prefix}…",
+            key.name,
+            " ".join(sorted(key.scopes)),
+            "all" if key.connections is None else " ".join(sorted(key.connections)),
+            f"{key.last_used_at:%F %H:%M}" if key.last_used_at else "never",
+            _valid(key),
+        )
+    return table
+
+
+def _valid(key: Key) -> str:
+    if key.revoked_at is not None:
+        return f"revoked {key.revoked_at:%F} by {key.revoked_by or 'unknown'}"
+    return f"until {key.expires_at:%F %H:%M}" if key.expires_at else "until revoked"

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _items(given: Any) -> Any:
+    """The items of a text like `10.0.0.0/8, 192.0.2.1`."""
+    if not isinstance(given, str):
+        return given
+    return [item.strip() for item in given.split(",") if item.strip()]
+
+
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_items)]
 
 
 class Settings(BaseSettings):
@@ -31,6 +42,13 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8600, ge=0, le=65535)
     max_body_bytes: int = Field(default=16 * 1024 * 1024, gt=0)
+    trusted_proxies: Networks = Field(
+        default=(),
+        description=(
+            "addresses or networks, with commas between them, of the proxies whose "
+            "X-Forwarded-For and Forwarded are believed"
+        ),
+    )
     drain_seconds: float = Field(
         default=20.0, ge=0, description="how long open requests may take when the process stops"
     )

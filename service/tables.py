@@ -389,12 +389,22 @@ class SyncCursorRow(Base):
 
 
 class ApiKeyRow(Base):
-    """A key of the HTTP API: only its SHA-256 digest is kept."""
+    """A key of the HTTP API: its SHA-256 digest, how it begins, and what it allows.
+
+    Without `connections` it is for all of them. `last_used_at` is exact to a minute.
+    """
 
     __tablename__ = "api_key"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     name: Mapped[str]
+    prefix: Mapped[str]
     digest: Mapped[str] = mapped_column(unique=True)
+    scopes: Mapped[list[str]]
+    connections: Mapped[list[str] | None]
     created_at: Mapped[dt.datetime]
+    created_by: Mapped[str]
+    expires_at: Mapped[dt.datetime | None]
+    last_used_at: Mapped[dt.datetime | None]
     revoked_at: Mapped[dt.datetime | None]
+    revoked_by: Mapped[str | None]

@@ -14,8 +14,9 @@ from fastapi import APIRouter, Form, Query, Response, UploadFile
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.api import problems, rows
+from service.api.auth import Caller
 from service.api.bodies import FORM, FormRoute, JsonRoute, Text
-from service.api.dependencies import CurrentActor, CurrentRuntime
+from service.api.dependencies import CurrentRuntime, MayPost, MayRead
 from service.api.postings import (
     DEFINITIONS,
     MOST_ITEMS,
@@ -27,7 +28,7 @@ from service.api.postings import (
 from service.api.problems import FieldProblem
 from service.errors import InvalidInput, Problem, UnknownName
 from service.posting.batch import Answer, Batch, BatchStatus, NewBatch, NewItem
-from service.posting.step import Actor, AnyDefinition
+from service.posting.step import AnyDefinition
 from service.runtime import Runtime
 from service.sheets.lines import MOST_BYTES
 
@@ -149,11 +150,12 @@ class ItemPage(BaseModel):
     },
 )
 async def create_batch(
-    body: BatchRequest, runtime: CurrentRuntime, actor: CurrentActor, response: Response
+    body: BatchRequest, runtime: CurrentRuntime, caller: MayPost, response: Response
 ) -> AcceptedBatch:
     """Accept up to 1,000 documents, each as a posting of its own, in one transaction.
 
-    Each item is answered by itself; a wrong one stops no other. Only when all are wrong nothing is
+    Each item is answered by itself; a wrong one stops no other, but one of a connection that the
+    key is not for is refused with all others. Only when all are wrong nothing is
     written, and the answer is 422. Follow the batch by its id like any job: its steps are items.
 
     As a form, a file of CSV or XLSX: all its rows are checked first, and unless `partial` nothing
@@ -161,7 +163,7 @@ async def create_batch(
     before is 409.
     """
     items = await asyncio.to_thread(
-        lambda: [_item(runtime, actor, *numbered) for numbered in enumerate(body.items)]
+        lambda: [_item(runtime, caller, *numbered) for numbered in enumerate(body.items)]
     )
     if all(item.posting is None for item in items):
         raise InvalidInput(
@@ -171,7 +173,7 @@ async def create_batch(
                 for wrong in item.problems
             ]
         )
-    new = NewBatch(id=uuid4(), reference=body.reference, actor=actor, items=items)
+    new = NewBatch(id=uuid4(), reference=body.reference, actor=caller.actor, items=items)
     return await _accept(runtime, new, response)
 
 
@@ -179,10 +181,11 @@ async def create_batch(
 async def create_batch_of_file(
     form: Annotated[BatchFile, Form(media_type=FORM)],
     runtime: CurrentRuntime,
-    actor: CurrentActor,
+    caller: MayPost,
     response: Response,
 ) -> AcceptedBatch:
     """Accept the documents of a file; `create_batch` describes it."""
+    caller.key.check_connection(form.connection)
     content = await form.file.read(MOST_BYTES + 1)
     digest = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
     definition = _definition(form.kind)
@@ -191,13 +194,13 @@ async def create_batch_of_file(
         await runtime.ledger.refuse_known_file(digest)
     around = {"kind": form.kind, "connection": form.connection}
     read = await asyncio.to_thread(
-        rows.read, content, definition, around, partial(_item, runtime, actor)
+        rows.read, content, definition, around, partial(_item, runtime, caller)
     )
     read.check(partial=form.partial)
     new = NewBatch(
         id=uuid4(),
         reference=form.reference,
-        actor=actor,
+        actor=caller.actor,
         items=read.items,
         file_sha256=digest,
         again=form.again,
@@ -225,9 +228,11 @@ async def _accept(runtime: Runtime, new: NewBatch, response: Response) -> Accept
     summary="One batch",
     responses=problems.responses(404, 422),
 )
-async def get_batch(batch_id: UUID, runtime: CurrentRuntime, _: CurrentActor) -> BatchView:
+async def get_batch(batch_id: UUID, runtime: CurrentRuntime, caller: MayRead) -> BatchView:
     """How far it is."""
-    return _view(await runtime.ledger.get_batch(batch_id))
+    batch = await runtime.ledger.get_batch(batch_id)
+    await _check_reach(runtime, caller, batch_id)
+    return _view(batch)
 
 
 @router.get(
@@ -239,16 +244,24 @@ async def get_batch(batch_id: UUID, runtime: CurrentRuntime, _: CurrentActor) ->
 async def list_batch_items(
     batch_id: UUID,
     runtime: CurrentRuntime,
-    _: CurrentActor,
+    caller: MayRead,
     after: Annotated[int, Query(ge=-1, le=MOST_POSTINGS)] = -1,
     limit: Annotated[int, Query(ge=1, le=MOST_ITEMS)] = MOST_ITEMS,
 ) -> ItemPage:
     """What became of each document, in the order of the request."""
+    await _check_reach(runtime, caller, batch_id)
     items = await runtime.ledger.batch_items(batch_id, after=after, limit=limit + 1)
     return ItemPage(
         items=[ItemView.model_validate(item) for item in items[:limit]],
         next_cursor=items[limit - 1].position if len(items) > limit else None,
     )
+
+
+async def _check_reach(runtime: Runtime, caller: Caller, batch_id: UUID) -> None:
+    """Raise `ConnectionNotAllowed` unless the key reaches every document of a batch."""
+    if caller.key.connections is not None:
+        for connection in await runtime.ledger.batch_connections(batch_id):
+            caller.key.check_connection(connection)
 
 
 def _definition(kind: str) -> AnyDefinition:
@@ -261,12 +274,16 @@ def _view(batch: Batch) -> BatchView:
     return BatchView.model_validate(batch)
 
 
-def _item(runtime: Runtime, actor: Actor, position: int, given: Any) -> NewItem:
-    """One item, read and checked as a request of its own would be."""
+def _item(runtime: Runtime, caller: Caller, position: int, given: Any) -> NewItem:
+    """One item, read and checked as a request of its own would be.
+
+    One that the key does not allow is no matter of the item: it raises `ConnectionNotAllowed`.
+    """
     try:
         body = _REQUEST.validate_python(given)
+        caller.key.check_connection(body.connection)
         profile = runtime.connections.profile(body.connection, body.kind)
-        posting = new_posting(body, DEFINITIONS[body.kind], profile, actor)
+        posting = new_posting(body, DEFINITIONS[body.kind], profile, caller.actor)
     except ValidationError as error:
         wrong = [Problem(**found.model_dump()) for found in problems.fields_of(error, given)]
         return _invalid(position, given, wrong)

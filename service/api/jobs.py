@@ -10,8 +10,10 @@ from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api import problems
-from service.api.dependencies import CurrentActor, CurrentDraining, CurrentRuntime
+from service.api.auth import Caller
+from service.api.dependencies import CurrentDraining, CurrentRuntime, MayRead
 from service.api.stream import EventStream
+from service.runtime import Runtime
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -61,8 +63,9 @@ class EventView(BaseModel):
     summary="How far a job is",
     responses=problems.responses(404, 422),
 )
-async def get_job_progress(job_id: UUID, runtime: CurrentRuntime, _: CurrentActor) -> ProgressView:
+async def get_job_progress(job_id: UUID, runtime: CurrentRuntime, caller: MayRead) -> ProgressView:
     """The live view while it is fresh, else what the database says."""
+    await _check_reach(runtime, caller, job_id)
     latest = await runtime.events.latest(job_id)
     if latest is not None:
         live = ProgressView.model_validate(dict(latest.data))
@@ -106,7 +109,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 async def follow_job(
     job_id: UUID,
     runtime: CurrentRuntime,
-    _: CurrentActor,
+    caller: MayRead,
     draining: CurrentDraining,
     last_event_id: Annotated[int, Header(ge=0, le=LARGEST_ID)] = 0,
 ) -> Response:
@@ -114,8 +117,16 @@ async def follow_job(
 
     A browser's EventSource reconnects after every end, until it is answered 204.
     """
+    await _check_reach(runtime, caller, job_id)
     state = await runtime.progress.state(job_id)
     if last_event_id >= state.head and state.ended:
         return Response(status_code=204)
     events = runtime.events.follow(job_id, min(last_event_id, state.head), head=state.head)
     return EventStream(events, draining)
+
+
+async def _check_reach(runtime: Runtime, caller: Caller, job_id: UUID) -> None:
+    """Raise `ConnectionNotAllowed` unless the key reaches all that a job is about."""
+    if caller.key.connections is not None:
+        for connection in await runtime.progress.connections(job_id):
+            caller.key.check_connection(connection)

@@ -10,7 +10,7 @@ from starlette.responses import StreamingResponse
 
 from service.api import problems
 from service.api.bodies import Text
-from service.api.dependencies import CurrentActor, CurrentRuntime, SyncName
+from service.api.dependencies import CurrentRuntime, MayRead, SyncName
 from service.sync.rows import MOST_CONDITIONS, Wanted, read_conditions
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ _ROWS: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("", operation_id="list_mirrors", summary="The mirrors", responses=problems.responses())
-async def list_mirrors(runtime: CurrentRuntime, _: CurrentActor) -> MirrorList:
+async def list_mirrors(runtime: CurrentRuntime, _: MayRead) -> MirrorList:
     """The names of all mirrors: those of the syncs that ran once."""
     return MirrorList(items=await runtime.rows.names())
 
@@ -70,7 +70,7 @@ async def list_mirror_rows(
     name: SyncName,
     connection: Annotated[str, Query(max_length=200, examples=["main"])],
     runtime: CurrentRuntime,
-    _: CurrentActor,
+    caller: MayRead,
     where: Annotated[
         list[Text] | None,
         Query(max_length=MOST_CONDITIONS, description=_CONDITIONS, examples=[["id:ge:1"]]),
@@ -83,6 +83,7 @@ async def list_mirror_rows(
 
     The stream is read page by page: a row that is written meanwhile may be seen before or after.
     """
+    caller.key.check_connection(connection)
     wanted = Wanted(
         name=name, connection=connection, conditions=read_conditions(where or ()), after=cursor
     )

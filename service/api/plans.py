@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from service import documents
 from service.api import problems
 from service.api.bodies import JsonRoute
-from service.api.dependencies import CurrentActor, CurrentRuntime
+from service.api.dependencies import CurrentRuntime, MayPost
 from service.api.postings import DEFINITIONS, PostingRequest, Status, admit
 from service.posting.plan import Outcome, plan
 
@@ -76,11 +76,12 @@ class PlanView(BaseModel):
     summary="What posting a document would do",
     responses=problems.responses(404, 413, 422, 502, 504),
 )
-async def plan_posting(body: PostingRequest, runtime: CurrentRuntime, _: CurrentActor) -> PlanView:
+async def plan_posting(body: PostingRequest, runtime: CurrentRuntime, caller: MayPost) -> PlanView:
     """Look at Odoo as every step would; nothing is written, neither there nor here.
 
     Of a document that has a posting, what that one has found counts as known.
     """
+    caller.key.check_connection(body.connection)
     definition = DEFINITIONS[body.kind]
     deployment = await runtime.connections.deploy(body.connection, body.kind)
     subject = await asyncio.to_thread(admit, definition, body.input, deployment.profile)

@@ -15,12 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from service import postings
 from service.api import problems
+from service.api.auth import Caller
 from service.api.bodies import JsonRoute, Text
-from service.api.dependencies import CurrentActor, CurrentRuntime
+from service.api.dependencies import CurrentRuntime, MayPost, MayRead
 from service.errors import InvalidInput, Problem
 from service.posting.chain import DamageKind
 from service.posting.ledger import Entry, Posting
 from service.posting.step import AnyStep, NewPosting
+from service.runtime import Runtime
 
 if TYPE_CHECKING:
     from service.posting import audit
@@ -257,15 +259,16 @@ class VerdictView(BaseModel):
     },
 )
 async def create_posting(
-    body: PostingRequest, runtime: CurrentRuntime, actor: CurrentActor, response: Response
+    body: PostingRequest, runtime: CurrentRuntime, caller: MayPost, response: Response
 ) -> PostingView:
     """Accept a document: written down before this answers, posted by a worker afterwards.
 
     The same document again answers 409 with the id of its live posting, or 200 once completed.
     """
+    caller.key.check_connection(body.connection)
     definition = DEFINITIONS[body.kind]
     profile = runtime.connections.profile(body.connection, body.kind)
-    new = await asyncio.to_thread(new_posting, body, definition, profile, actor)
+    new = await asyncio.to_thread(new_posting, body, definition, profile, caller.actor)
     posting = await runtime.ledger.accept(new)
     if posting.status == "completed":
         response.status_code = 200
@@ -281,7 +284,7 @@ async def create_posting(
 )
 async def list_postings(
     runtime: CurrentRuntime,
-    _: CurrentActor,
+    caller: MayRead,
     status: Status | None = None,
     kind: Text | None = None,
     connection: Text | None = None,
@@ -291,6 +294,8 @@ async def list_postings(
     cursor: str | None = None,
 ) -> PostingPage:
     """Newest first, in pages: give `next_cursor` back as `cursor`."""
+    if connection is not None:
+        caller.key.check_connection(connection)
     wanted = {
         "status": status,
         "kind": kind,
@@ -300,6 +305,7 @@ async def list_postings(
     }
     page = await runtime.ledger.page(
         filters={name: value for name, value in wanted.items() if value is not None},
+        connections=caller.key.connections,
         before=_read_cursor(cursor) if cursor is not None else None,
         limit=limit + 1,
     )
@@ -315,9 +321,9 @@ async def list_postings(
     summary="One posting with its steps",
     responses=problems.responses(404, 422),
 )
-async def get_posting(posting_id: UUID, runtime: CurrentRuntime, _: CurrentActor) -> PostingDetail:
+async def get_posting(posting_id: UUID, runtime: CurrentRuntime, caller: MayRead) -> PostingDetail:
     """Status, reason, facts, and the state of every step."""
-    posting = await runtime.ledger.get(posting_id)
+    posting = await _posting(runtime, caller, posting_id)
     entries = {entry.number: entry for entry in await runtime.ledger.entries(posting_id)}
     steps = [_step(step, entries.get(step.number)) for step in DEFINITIONS[posting.kind].steps]
     return PostingDetail(**PostingView.model_validate(posting).model_dump(), steps=steps)
@@ -332,12 +338,12 @@ async def get_posting(posting_id: UUID, runtime: CurrentRuntime, _: CurrentActor
 async def list_posting_audit(
     posting_id: UUID,
     runtime: CurrentRuntime,
-    _: CurrentActor,
+    caller: MayRead,
     after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
     limit: Annotated[int, Query(ge=1, le=MOST_ITEMS)] = MOST_ITEMS,
 ) -> AuditPage:
     """Every step, call and change of status, oldest first, with the hash chain."""
-    await runtime.ledger.get(posting_id)
+    await _posting(runtime, caller, posting_id)
     records: list[audit.Record] = await runtime.ledger.history(
         posting_id, after=after, limit=limit + 1
     )
@@ -354,9 +360,10 @@ async def list_posting_audit(
     responses=problems.responses(404, 422),
 )
 async def verify_posting_audit(
-    posting_id: UUID, runtime: CurrentRuntime, _: CurrentActor
+    posting_id: UUID, runtime: CurrentRuntime, caller: MayRead
 ) -> VerdictView:
     """Whether a record was changed, removed, reordered or cut off, and which."""
+    await _posting(runtime, caller, posting_id)
     return VerdictView.model_validate(await runtime.ledger.verify(posting_id))
 
 
@@ -367,11 +374,10 @@ async def verify_posting_audit(
     summary="Resume a stopped posting",
     responses=problems.responses(404, 409, 422),
 )
-async def resume_posting(
-    posting_id: UUID, runtime: CurrentRuntime, actor: CurrentActor
-) -> PostingView:
+async def resume_posting(posting_id: UUID, runtime: CurrentRuntime, caller: MayPost) -> PostingView:
     """Go on where Odoo shows that it stopped."""
-    return PostingView.model_validate(await runtime.ledger.resume(posting_id, actor))
+    await _posting(runtime, caller, posting_id)
+    return PostingView.model_validate(await runtime.ledger.resume(posting_id, caller.actor))
 
 
 @router.post(
@@ -386,7 +392,7 @@ async def resume_posting(
 async def roll_back_posting(
     posting_id: UUID,
     runtime: CurrentRuntime,
-    actor: CurrentActor,
+    caller: MayPost,
     response: Response,
     *,
     compensate: Annotated[
@@ -398,10 +404,11 @@ async def roll_back_posting(
     Odoo is left as it is, unless `compensate` is true: then a worker first cancels what this
     posting made, last step first. What is posted for good is not undone: it needs a person.
     """
+    await _posting(runtime, caller, posting_id)
     if not compensate:
-        return PostingView.model_validate(await runtime.ledger.roll_back(posting_id, actor))
+        return PostingView.model_validate(await runtime.ledger.roll_back(posting_id, caller.actor))
     response.status_code = 202
-    return PostingView.model_validate(await runtime.ledger.compensate(posting_id, actor))
+    return PostingView.model_validate(await runtime.ledger.compensate(posting_id, caller.actor))
 
 
 @router.post(
@@ -414,17 +421,25 @@ async def roll_back_posting(
     },
 )
 async def cancel_posting(
-    posting_id: UUID, runtime: CurrentRuntime, actor: CurrentActor, response: Response
+    posting_id: UUID, runtime: CurrentRuntime, caller: MayPost, response: Response
 ) -> PostingView:
     """End a posting for good; Odoo is left as it is, and the document may be posted anew.
 
     At once, also while a worker has it: no further call is made. A call that is under way, or whose
     outcome is unknown, is settled first.
     """
-    posting = await runtime.ledger.cancel(posting_id, actor)
+    await _posting(runtime, caller, posting_id)
+    posting = await runtime.ledger.cancel(posting_id, caller.actor)
     if posting.status != "canceled":
         response.status_code = 202
     return PostingView.model_validate(posting)
+
+
+async def _posting(runtime: Runtime, caller: Caller, posting_id: UUID) -> Posting:
+    """A posting that the caller's key reaches; raises `UnknownName`, `ConnectionNotAllowed`."""
+    posting = await runtime.ledger.get(posting_id)
+    caller.key.check_connection(posting.connection)
+    return posting
 
 
 def _step(step: AnyStep, entry: Entry | None) -> StepView:

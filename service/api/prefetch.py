@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service import documents
 from service.api import problems
 from service.api.bodies import JsonRoute
-from service.api.dependencies import CurrentActor, CurrentRuntime
+from service.api.dependencies import CurrentRuntime, MayCall
 from service.errors import InvalidInput, Problem
 from service.odoo import errors
 from service.odoo.prefetch import Prefetch, Relation, ids_of
@@ -209,12 +209,13 @@ KnownShapes = Annotated[Shapes, Depends(_shapes)]
     responses=problems.responses(404, 413, 422, 502, 504),
 )
 async def prefetch(
-    body: PrefetchRequest, runtime: CurrentRuntime, shapes: KnownShapes, _: CurrentActor
+    body: PrefetchRequest, runtime: CurrentRuntime, shapes: KnownShapes, caller: MayCall
 ) -> Response:
     """Read records and their relations, in one call for each relation and one more.
 
     A record that several lead to is read once and shown with each of them.
     """
+    caller.key.check_connection(body.connection)
     odoo = runtime.connections.client(body.connection)
     limit = runtime.settings.plan_limit.total_seconds()
     try:

@@ -27,6 +27,9 @@ log = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
 
 STATUS: Mapping[type[Exception], int] = {
+    errors.KeyRefused: 401,
+    errors.InsufficientScope: 403,
+    errors.ConnectionNotAllowed: 403,
     errors.InvalidInput: 422,
     errors.UnknownName: 404,
     errors.FileKnown: 409,
@@ -52,8 +55,11 @@ STATUS: Mapping[type[Exception], int] = {
 }
 """Looked up along the class's own order of bases: the most specific entry counts."""
 
-IN_PATH = ("posting", "batch", "run", "schedule", "mirror")
+IN_PATH = ("posting", "batch", "run", "schedule", "mirror", "key")
 """What is named in the path of a request; any other name stands in a field of its body."""
+
+FACTS = ("posting_id", "batch_id", "run_id", "scope")
+"""What a problem tells of an error besides its sentence, where the error has it."""
 
 MOST_FIELDS = 20
 LONGEST_NAME = 200
@@ -122,6 +128,9 @@ class Problem(BaseModel):
     run_id: UUID | None = Field(
         default=None, description="the run of a sync that stands in the way, where there is one"
     )
+    scope: str | None = Field(
+        default=None, description="the scope that the key lacks, where it lacks one"
+    )
 
 
 def status_of(error: Exception) -> int:
@@ -144,6 +153,7 @@ def response(
     posting_id: UUID | None = None,
     batch_id: UUID | None = None,
     run_id: UUID | None = None,
+    scope: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> ProblemResponse:
     """The answer that tells of a problem."""
@@ -157,6 +167,7 @@ def response(
         posting_id=posting_id,
         batch_id=batch_id,
         run_id=run_id,
+        scope=scope,
     )
     return ProblemResponse(
         problem.model_dump(mode="json", exclude_none=True),
@@ -168,7 +179,7 @@ def response(
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems that a route may answer, for its OpenAPI description."""
     described: dict[int | str, dict[str, Any]] = {}
-    for status in (401, *statuses, 503):
+    for status in (401, 403, *statuses, 503):
         described[status] = {
             "description": http.HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -191,15 +202,25 @@ def of_error(error: Exception) -> ProblemResponse:
         case odoo.OdooError():
             return response(status, code, str(error))
         case errors.EclusaError() if status < http.HTTPStatus.INTERNAL_SERVER_ERROR:
-            in_the_way = {
-                name: getattr(error, name)
-                for name in ("posting_id", "batch_id", "run_id")
-                if isinstance(getattr(error, name, None), UUID)
-            }
-            return response(status, code, str(error), **in_the_way)
+            facts = {name: getattr(error, name) for name in FACTS if hasattr(error, name)}
+            return response(status, code, str(error), **facts, headers=_challenge(error))
         case _:
             log.error("request_failed", code=code, exc_info=error)
             return response(status, code, _public(status), headers=_retry_after(status))
+
+
+def _challenge(error: errors.EclusaError) -> dict[str, str]:
+    """What key to send, as RFC 6750 says it; a request without one is told no error."""
+    match error:
+        case errors.KeyRefused(reason="missing"):
+            said = ""
+        case errors.KeyRefused():
+            said = f', error="invalid_token", error_description="{error}"'
+        case errors.InsufficientScope():
+            said = f', error="insufficient_scope", scope="{error.scope}"'
+        case _:
+            return {}
+    return {"WWW-Authenticate": f'Bearer realm="eclusa"{said}'}
 
 
 def unknown_field(error: errors.UnknownName) -> errors.Problem:

@@ -11,8 +11,9 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api import problems
+from service.api.auth import Caller
 from service.api.bodies import JsonRoute, Text
-from service.api.dependencies import CurrentActor, CurrentRuntime, SyncName
+from service.api.dependencies import CurrentRuntime, MayRead, MaySync, SyncName
 from service.errors import InvalidInput, Problem, UnknownName
 from service.runtime import Runtime
 from service.sync.runs import Mode, NewRun, Status, SyncRun
@@ -169,18 +170,18 @@ class SyncList(BaseModel):
 
 
 @router.get("", operation_id="list_syncs", summary="The syncs", responses=problems.responses())
-async def list_syncs(runtime: CurrentRuntime, _: CurrentActor) -> SyncList:
+async def list_syncs(runtime: CurrentRuntime, caller: MayRead) -> SyncList:
     """What can be synced, how far each mirror is, and when it runs by itself."""
-    return SyncList(items=await _views(runtime, list(runtime.connections.syncs)))
+    return SyncList(items=await _views(runtime, caller, list(runtime.connections.syncs)))
 
 
 @router.get(
     "/{name}", operation_id="get_sync", summary="One sync", responses=problems.responses(404, 422)
 )
-async def get_sync(name: SyncName, runtime: CurrentRuntime, _: CurrentActor) -> SyncView:
+async def get_sync(name: SyncName, runtime: CurrentRuntime, caller: MayRead) -> SyncView:
     """How far its mirrors are, and when it runs by itself."""
     runtime.connections.sync(name)
-    return (await _views(runtime, [name]))[0]
+    return (await _views(runtime, caller, [name]))[0]
 
 
 @router.post(
@@ -200,7 +201,7 @@ async def start_sync_run(
     name: SyncName,
     body: RunRequest,
     runtime: CurrentRuntime,
-    actor: CurrentActor,
+    caller: MaySync,
     response: Response,
 ) -> RunView:
     """Start a run; 409 with `run_id` when the sync runs already on that connection.
@@ -208,7 +209,7 @@ async def start_sync_run(
     Follow it by its id like any job: its steps are rows.
     """
     runtime.connections.sync(name)
-    _check_connection(runtime, body.connection)
+    _check_connection(runtime, caller, body.connection)
     if (body.mode == "keys") != (body.keys is not None):
         message = "go with the mode keys, and with no other"
         raise InvalidInput([Problem("keys", message, "keys_and_mode")])
@@ -219,8 +220,8 @@ async def start_sync_run(
             mode=body.mode,
             keys=body.keys,
             accept_removals=body.accept_removals,
-            actor=actor.name,
-            ip=actor.ip,
+            actor=caller.key.name,
+            ip=caller.ip,
         )
     )
     response.headers["Location"] = f"/v1/syncs/{name}/runs/{run.id}"
@@ -236,7 +237,7 @@ async def start_sync_run(
 async def list_sync_runs(
     name: SyncName,
     runtime: CurrentRuntime,
-    _: CurrentActor,
+    caller: MayRead,
     connection: Text | None = None,
     status: Status | None = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ITEMS)] = 50,
@@ -244,9 +245,12 @@ async def list_sync_runs(
 ) -> RunPage:
     """Newest first, in pages: give `next_cursor` back as `cursor`."""
     runtime.connections.sync(name)
+    if connection is not None:
+        caller.key.check_connection(connection)
     runs = await runtime.runs.newest(
         name,
         connection=connection,
+        connections=caller.key.connections,
         status=status,
         before=None if cursor is None else _read_cursor(cursor),
         limit=limit + 1,
@@ -264,10 +268,10 @@ async def list_sync_runs(
     responses=problems.responses(404, 422),
 )
 async def get_sync_run(
-    name: SyncName, run_id: UUID, runtime: CurrentRuntime, _: CurrentActor
+    name: SyncName, run_id: UUID, runtime: CurrentRuntime, caller: MayRead
 ) -> RunView:
     """Its window, how far it is, and what it has found."""
-    return RunView.model_validate(await _run(runtime, name, run_id))
+    return RunView.model_validate(await _run(runtime, caller, name, run_id))
 
 
 @router.get(
@@ -277,10 +281,10 @@ async def get_sync_run(
     responses=problems.responses(404, 422),
 )
 async def list_sync_run_events(
-    name: SyncName, run_id: UUID, runtime: CurrentRuntime, _: CurrentActor
+    name: SyncName, run_id: UUID, runtime: CurrentRuntime, caller: MayRead
 ) -> RunEventList:
     """Every claim, page and removal, who did it, and the counts at that time, oldest first."""
-    await _run(runtime, name, run_id)
+    await _run(runtime, caller, name, run_id)
     events = await runtime.runs.events(run_id)
     return RunEventList(items=[RunEventView.model_validate(event) for event in events])
 
@@ -293,11 +297,11 @@ async def list_sync_run_events(
     responses=problems.responses(404, 409, 422),
 )
 async def cancel_sync_run(
-    name: SyncName, run_id: UUID, runtime: CurrentRuntime, actor: CurrentActor
+    name: SyncName, run_id: UUID, runtime: CurrentRuntime, caller: MaySync
 ) -> RunView:
     """End a run after its page; what it wrote stays, and the cursor does not move."""
-    await _run(runtime, name, run_id)
-    return RunView.model_validate(await runtime.runs.cancel(run_id, actor.name))
+    await _run(runtime, caller, name, run_id)
+    return RunView.model_validate(await runtime.runs.cancel(run_id, caller.key.name))
 
 
 # -- schedules -----------------------------------------------------------------------------------
@@ -320,11 +324,12 @@ async def get_sync_schedule(
     name: SyncName,
     connection: OfConnection,
     runtime: CurrentRuntime,
-    _: CurrentActor,
+    caller: MayRead,
     response: Response,
 ) -> ScheduleView:
     """The schedule on one connection."""
     runtime.connections.sync(name)
+    caller.key.check_connection(connection)
     return _tagged(await runtime.schedules.get(connection, name), response)
 
 
@@ -339,7 +344,7 @@ async def set_sync_schedule(
     connection: OfConnection,
     body: ScheduleRequest,
     runtime: CurrentRuntime,
-    actor: CurrentActor,
+    caller: MaySync,
     response: Response,
     if_match: IfMatch = None,
 ) -> ScheduleView:
@@ -349,13 +354,15 @@ async def set_sync_schedule(
     no worker ran make one run.
     """
     runtime.connections.sync(name)
-    _check_connection(runtime, connection)
+    _check_connection(runtime, caller, connection)
     if not is_cron(body.cron):
         message = "must be five fields: minute, hour, day, month, weekday, as in */30 * * * *"
         raise InvalidInput([Problem("cron", message, "invalid_cron")])
     version = None if if_match is None else int(if_match.strip('"'))
     timetable = Timetable(cron=body.cron, mode=body.mode, paused=body.paused)
-    schedule = await runtime.schedules.put(connection, name, timetable, actor.name, version=version)
+    schedule = await runtime.schedules.put(
+        connection, name, timetable, caller.key.name, version=version
+    )
     return _tagged(schedule, response)
 
 
@@ -367,10 +374,11 @@ async def set_sync_schedule(
     responses=problems.responses(404, 422),
 )
 async def remove_sync_schedule(
-    name: SyncName, connection: OfConnection, runtime: CurrentRuntime, _: CurrentActor
+    name: SyncName, connection: OfConnection, runtime: CurrentRuntime, caller: MaySync
 ) -> None:
     """Remove the schedule on one connection."""
     runtime.connections.sync(name)
+    caller.key.check_connection(connection)
     await runtime.schedules.remove(connection, name)
 
 
@@ -379,21 +387,24 @@ def _tagged(schedule: Schedule, response: Response) -> ScheduleView:
     return ScheduleView.model_validate(schedule)
 
 
-def _check_connection(runtime: Runtime, name: str) -> None:
+def _check_connection(runtime: Runtime, caller: Caller, name: str) -> None:
+    caller.key.check_connection(name)
     if name not in runtime.connections.names:
         raise UnknownName("connection", name, runtime.connections.names)
 
 
-async def _run(runtime: Runtime, name: str, run_id: UUID) -> SyncRun:
+async def _run(runtime: Runtime, caller: Caller, name: str, run_id: UUID) -> SyncRun:
     """A run, by its own name only."""
     runtime.connections.sync(name)
     run = await runtime.runs.get(run_id)
     if run.name != name:
         raise UnknownName("run", str(run_id))
+    caller.key.check_connection(run.connection)
     return run
 
 
-async def _views(runtime: Runtime, names: list[str]) -> list[SyncView]:
+async def _views(runtime: Runtime, caller: Caller, names: list[str]) -> list[SyncView]:
+    """The syncs, as far as they are about connections that the key reaches."""
     cursors = await runtime.runs.cursors()
     schedules = await runtime.schedules.all()
     now = dt.datetime.now(dt.UTC)
@@ -407,9 +418,13 @@ async def _views(runtime: Runtime, names: list[str]) -> list[SyncView]:
                 lag_seconds=max(0.0, (now - cursor).total_seconds()),
             )
             for (connection, synced), cursor in sorted(cursors.items())
-            if synced == name
+            if synced == name and caller.key.reaches(connection)
         ]
-        own = [ScheduleView.model_validate(one) for one in schedules if one.name == name]
+        own = [
+            ScheduleView.model_validate(one)
+            for one in schedules
+            if one.name == name and caller.key.reaches(one.connection)
+        ]
         views.append(
             SyncView(name=name, title=sync.title, model=sync.model, mirrors=mirrors, schedules=own)
         )

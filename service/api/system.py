@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.api import problems
-from service.api.dependencies import CurrentActor, CurrentRuntime
+from service.api.dependencies import CurrentRuntime, MayRead
 from service.errors import Unavailable
 from service.runtime import Runtime
 
@@ -48,7 +48,7 @@ async def get_health() -> Health:
     summary="Can work be done",
     responses={**problems.responses(), 503: {"model": Readiness, "description": "Not ready"}},
 )
-async def get_readiness(runtime: CurrentRuntime, _: CurrentActor, response: Response) -> Readiness:
+async def get_readiness(runtime: CurrentRuntime, _: MayRead, response: Response) -> Readiness:
     """Ask PostgreSQL and Redis."""
     database, redis = await asyncio.gather(_database(runtime), _redis(runtime))
     ready = database == redis == "ok"
@@ -58,7 +58,7 @@ async def get_readiness(runtime: CurrentRuntime, _: CurrentActor, response: Resp
 
 
 @router.get("/openapi.json", include_in_schema=False)
-async def get_openapi(request: Request, _: CurrentActor) -> dict[str, Any]:
+async def get_openapi(request: Request, _: MayRead) -> dict[str, Any]:
     """The description of this API."""
     document: dict[str, Any] = request.app.openapi()
     return document

@@ -288,6 +288,18 @@ async def items(
     return [Item(**row._mapping) for row in rows]  # noqa: SLF001  see `get`
 
 
+async def connections(connection: AsyncConnection, batch_id: UUID) -> list[str]:
+    """The connections that the documents of a batch go to."""
+    rows = await connection.scalars(
+        select(PostingRow.connection)
+        .join(BatchItemRow, BatchItemRow.posting_id == PostingRow.id)
+        .where(BatchItemRow.batch_id == batch_id)
+        .distinct()
+        .order_by(PostingRow.connection)
+    )
+    return list(rows)
+
+
 async def events(connection: AsyncConnection, batch_id: UUID, *, after: int) -> list[BatchEvent]:
     """The events of a batch with a `seq` above `after`, oldest first."""
     rows = await connection.execute(

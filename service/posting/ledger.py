@@ -320,6 +320,11 @@ class Ledger:
             await batch.get(connection, batch_id)
             return await batch.items(connection, batch_id, after=after, limit=limit)
 
+    async def batch_connections(self, batch_id: UUID) -> list[str]:
+        """The connections that the documents of a batch go to."""
+        async with self._database.transaction() as connection:
+            return await batch.connections(connection, batch_id)
+
     async def batch_events(self, batch_id: UUID, *, after: int) -> list[BatchEvent]:
         """The events of a batch above `after`, oldest first."""
         async with self._database.transaction() as connection:
@@ -445,16 +450,20 @@ class Ledger:
         self,
         *,
         filters: Mapping[str, str],
+        connections: Collection[str] | None = None,
         before: tuple[datetime, UUID] | None,
         limit: int,
     ) -> list[Posting]:
         """Postings, newest first, older than the `before` cursor.
 
-        `filters` compares columns: status, kind, connection, document_key, reference.
+        `filters` compares columns: status, kind, connection, document_key, reference. With
+        `connections`, only postings on these.
         """
         query = select(PostingRow).order_by(PostingRow.created_at.desc(), PostingRow.id.desc())
         for column, value in filters.items():
             query = query.where(getattr(PostingRow, column) == value)
+        if connections is not None:
+            query = query.where(PostingRow.connection.in_(connections))
         if before is not None:
             cursor = func.row(PostingRow.created_at, PostingRow.id)
             query = query.where(cursor < func.row(*before))

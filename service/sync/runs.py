@@ -253,14 +253,20 @@ class Runs:
         name: str,
         *,
         connection: str | None = None,
+        connections: Collection[str] | None = None,
         status: str | None = None,
         before: tuple[datetime, UUID] | None = None,
         limit: int,
     ) -> list[SyncRun]:
-        """Runs of a sync, newest first, below a place in that order."""
+        """Runs of a sync, newest first, below a place in that order.
+
+        With `connections`, only those on these.
+        """
         query = select(SyncRunRow).where(SyncRunRow.name == name)
         if connection is not None:
             query = query.where(SyncRunRow.connection == connection)
+        if connections is not None:
+            query = query.where(SyncRunRow.connection.in_(connections))
         if status is not None:
             query = query.where(SyncRunRow.status == status)
         if before is not None:

@@ -166,7 +166,7 @@ class Lane:
     async def _new_client(self) -> httpx.AsyncClient:
         database = Database(self._servers.database_url)
         try:
-            key = await Keys(database).create("chaos")
+            key = (await Keys(database).create("chaos")).secret
         finally:
             await database.close()
         return httpx.AsyncClient(

@@ -183,7 +183,7 @@ async def deployed(
         content = configuration(simulated.world.seed.describe(), simulated.url, times)
         settings.config.write_text(content, encoding="utf-8")
         runtime = await stack.enter_async_context(open_runtime(settings))
-        key = await runtime.keys.create("tester")
+        key = (await runtime.keys.create("tester")).secret
 
         async def start(name: str, *arguments: str) -> asyncio.subprocess.Process:
             running = command(settings, folder / f"{name}.log", *arguments)

@@ -127,7 +127,7 @@ async def running(
         if with_worker:
             await stack.enter_async_context(_working(runtime))
         [(host, port)] = server.addresses
-        key = await runtime.keys.create("tester")
+        key = (await runtime.keys.create("tester")).secret
         url = f"http://{host}:{port}"
         client = await stack.enter_async_context(
             httpx.AsyncClient(

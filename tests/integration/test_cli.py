@@ -45,7 +45,7 @@ async def access(
 ) -> AsyncIterator[dict[str, str]]:
     """A running service; the variables that let `eclusa post` reach it."""
     assert odoo.url
-    key = await Keys(database).create("cli")
+    key = (await Keys(database).create("cli")).secret
     async with command(settings, tmp_path / "serve.log", "serve", "--worker") as process:
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), SECONDS)
