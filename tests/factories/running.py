@@ -16,6 +16,7 @@ import httpx
 from httpx_sse import aconnect_sse
 
 from service import app, embedded, migrations, worker
+from service.keys import SCOPES
 from service.runtime import Runtime, open_runtime
 from service.scene import TIMINGS, configuration
 from service.settings import Settings
@@ -127,7 +128,7 @@ async def running(
         if with_worker:
             await stack.enter_async_context(_working(runtime))
         [(host, port)] = server.addresses
-        key = (await runtime.keys.create("tester")).secret
+        key = (await runtime.keys.create("tester", scopes=SCOPES)).secret
         url = f"http://{host}:{port}"
         client = await stack.enter_async_context(
             httpx.AsyncClient(
