@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from service.keys import Keys
+from service import keys
 from service.scene import TIMINGS, configuration
 from service.simulator.app import Simulator, SimulatorSettings
 from service.simulator.arrivals import DocumentOptions, SeededDocument
@@ -45,7 +45,7 @@ async def access(
 ) -> AsyncIterator[dict[str, str]]:
     """A running service; the variables that let `eclusa post` reach it."""
     assert odoo.url
-    key = (await Keys(database).create("cli")).secret
+    key = (await keys.Keys(database).create("cli")).secret
     async with command(settings, tmp_path / "serve.log", "serve", "--worker") as process:
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), SECONDS)
@@ -278,7 +278,40 @@ async def test_keys_are_made_listed_and_revoked(settings: Settings, tmp_path: Pa
     _, listed, _ = await run(settings, tmp_path, "keys", "list")
 
     assert "tms" in listed
+    assert secret.strip()[: keys.SHOWN_CHARACTERS] in listed
     assert secret.strip() not in listed
+
+
+async def test_a_key_is_made_for_some_scopes_connections_and_days(
+    settings: Settings, odoo: Simulator, database: Database, tmp_path: Path
+) -> None:
+    """What is not there is told with what is; what is left out is all but admin, everywhere."""
+    assert odoo.url
+    given = ("--scope", "read", "--scope", "post", "--connection", "main", "--days", "7")
+
+    code, _, _ = await run(settings, tmp_path, "keys", "create", "narrow", *given)
+    wrong = [
+        await run(settings, tmp_path, "keys", "create", "wrong", *option)
+        for option in (("--scope", "all"), ("--connection", "nowhere"))
+    ]
+
+    assert code == 0
+    book = keys.Keys(database)
+    narrow = next(key for key in await book.list() if key.name == "narrow")
+    assert sorted(narrow.scopes) == ["post", "read"]
+    assert narrow.connections == frozenset({"main"})
+    assert narrow.expires_at is not None
+    assert (narrow.expires_at - narrow.created_at).days in {6, 7}
+    assert [code for code, _, _ in wrong] == [2, 2]
+    assert "known:" in wrong[0][2]
+    usual = (await book.create("usual")).key
+    assert sorted(usual.scopes) == ["call", "post", "read", "sync"]
+    assert usual.connections is None
+
+    code, _, _ = await run(settings, tmp_path, "keys", "revoke", str(narrow.id))
+
+    assert code == 0
+    assert (await book.get(narrow.id)).revoked_at is not None
 
 
 async def test_migrate_says_what_it_did(settings: Settings, tmp_path: Path) -> None:
