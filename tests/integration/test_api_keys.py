@@ -16,7 +16,9 @@ import pytest_asyncio
 import structlog
 from sqlalchemy import text
 
-from service import keys
+from alembic import command
+from service import keys, migrations
+from service.database import Database
 from service.errors import KeyRefused
 from service.keys import DEFAULT_SCOPES, SCOPES, Keys, Scope
 from tests.factories.running import WAIT_SECONDS, Stage, problem, running
@@ -24,6 +26,8 @@ from tests.factories.running import WAIT_SECONDS, Stage, problem, running
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
+
+    from tests.factories.databases import Databases
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -37,6 +41,10 @@ FORM = {
     "data": {"kind": "freight_cte", "connection": "main"},
     "files": {"file": ("documents.csv", b"access_key;due_date\n")},
 }
+CURSOR = """
+INSERT INTO sync_cursor (connection, name, value, run_id) VALUES ('main', :name, now(), :run_id)
+ON CONFLICT DO NOTHING
+"""
 HIDDEN: list[tuple[str, str, Scope, dict[str, Any]]] = [
     ("GET", "/openapi.json", "read", {}),
     ("POST", "/v1/postings/batch", "post", FORM),
@@ -86,6 +94,8 @@ async def operations(idle: Stage) -> AsyncIterator[list[Operation]]:
         },
         "create_key": {"name": "another", "scopes": ["read"], "connections": ["main"]},
     }
+    async with idle.runtime.database.transaction() as connection:
+        await connection.execute(text(CURSOR), {"name": SYNC, "run_id": ids["run_id"]})
     yield await described(idle, ids, bodies)
     await idle.client.post(f"/v1/syncs/{SYNC}/runs/{ids['run_id']}/cancel")
 
@@ -391,6 +401,33 @@ async def test_a_key_ends_while_it_is_remembered(idle: Stage) -> None:
             answers.append((await idle.client.get("/v1/postings", headers=headers)).status_code)
 
     assert (answers[0], answers[-1]) == (200, 401)
+
+
+async def test_keys_of_before_there_were_scopes_have_all_but_admin(databases: Databases) -> None:
+    """And where scopes are unknown again, keys that were limited are refused."""
+    old = text(
+        "INSERT INTO api_key (id, name, digest, created_at)"
+        " VALUES (gen_random_uuid(), 'old', 'digest', now())"
+    )
+    async with databases.fresh() as address:
+        config, before = migrations._config(address), "2026_11_26_batch_files"
+        database = Database(address)
+        await asyncio.to_thread(command.downgrade, config, before)
+        async with database.transaction() as connection:
+            await connection.execute(old)
+        await migrations.migrate(address)
+        [key] = await Keys(database).list()
+        await Keys(database).create("narrow", scopes=["read"])
+        await Keys(database).create("usual")
+        await asyncio.to_thread(command.downgrade, config, before)
+        async with database.transaction() as connection:
+            valid = text("SELECT name FROM api_key WHERE revoked_at IS NULL ORDER BY name")
+            left = list(await connection.scalars(valid))
+        await migrations.migrate(address)
+        await database.close()
+
+    assert (key.name, sorted(key.scopes), key.connections) == ("old", sorted(DEFAULT_SCOPES), None)
+    assert left == ["old", "usual"]
 
 
 # -- the last use --------------------------------------------------------------------------------

@@ -270,8 +270,10 @@ async def test_an_unknown_connection_is_told_with_the_known_ones(
     assert "known: main" in errors
 
 
-async def test_keys_are_made_listed_and_revoked(settings: Settings, tmp_path: Path) -> None:
-    """A key is shown once; the list has its name only."""
+async def test_keys_are_made_listed_and_revoked(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    """A key is shown once; the list has its name and its beginning."""
     code, secret, _ = await run(settings, tmp_path, "keys", "create", "tms")
     assert code == 0
 
@@ -281,6 +283,11 @@ async def test_keys_are_made_listed_and_revoked(settings: Settings, tmp_path: Pa
     assert secret.strip()[: keys.SHOWN_CHARACTERS] in listed
     assert secret.strip() not in listed
 
+    book = keys.Keys(database)
+    [tms] = [key for key in await book.list() if key.name == "tms"]
+    assert (await run(settings, tmp_path, "keys", "revoke", str(tms.id)))[0] == 0
+    assert (await book.get(tms.id)).revoked_at is not None
+
 
 async def test_a_key_is_made_for_some_scopes_connections_and_days(
     settings: Settings, odoo: Simulator, database: Database, tmp_path: Path
@@ -289,11 +296,11 @@ async def test_a_key_is_made_for_some_scopes_connections_and_days(
     assert odoo.url
     given = ("--scope", "read", "--scope", "post", "--connection", "main", "--days", "7")
 
-    code, _, _ = await run(settings, tmp_path, "keys", "create", "narrow", *given)
-    wrong = [
-        await run(settings, tmp_path, "keys", "create", "wrong", *option)
-        for option in (("--scope", "all"), ("--connection", "nowhere"))
-    ]
+    (code, _, _), *wrong = await asyncio.gather(
+        run(settings, tmp_path, "keys", "create", "narrow", *given),
+        run(settings, tmp_path, "keys", "create", "wrong", "--scope", "all"),
+        run(settings, tmp_path, "keys", "create", "wrong", "--connection", "nowhere"),
+    )
 
     assert code == 0
     book = keys.Keys(database)
@@ -307,11 +314,6 @@ async def test_a_key_is_made_for_some_scopes_connections_and_days(
     usual = (await book.create("usual")).key
     assert sorted(usual.scopes) == ["call", "post", "read", "sync"]
     assert usual.connections is None
-
-    code, _, _ = await run(settings, tmp_path, "keys", "revoke", str(narrow.id))
-
-    assert code == 0
-    assert (await book.get(narrow.id)).revoked_at is not None
 
 
 async def test_migrate_says_what_it_did(settings: Settings, tmp_path: Path) -> None:
