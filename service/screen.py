@@ -188,16 +188,18 @@ def _print(text: str) -> None:
 
 
 def keys(known: Sequence[Key]) -> Table:
-    """Keys, a row for each."""
-    table = Table("", "name", "for", "on", "used (UTC)", "valid", box=None, pad_edge=False)
+    """Keys, two lines for each, so that nothing of an id is left out in a narrow terminal."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
     for key in known:
+        names = ["all"] if key.connections is None else sorted(key.connections)
+        used = f"used {key.last_used_at:%F}" if key.last_used_at else "never used"
         table.add_row(
             f"{key.id}\n{key.prefix}…",
-            key.name,
-            " ".join(sorted(key.scopes)),
-            "all" if key.connections is None else " ".join(sorted(key.connections)),
-            f"{key.last_used_at:%F %H:%M}" if key.last_used_at else "never",
-            _valid(key),
+            Text(f"{key.name}\n{' '.join(sorted(key.scopes))} on {' '.join(names)}"),
+            Text(f"{used}\n{_valid(key)}"),
         )
     return table
 
@@ -205,4 +207,4 @@ def keys(known: Sequence[Key]) -> Table:
 def _valid(key: Key) -> str:
     if key.revoked_at is not None:
         return f"revoked {key.revoked_at:%F} by {key.revoked_by or 'unknown'}"
-    return f"until {key.expires_at:%F %H:%M}" if key.expires_at else "until revoked"
+    return f"until {key.expires_at:%F}" if key.expires_at else "until revoked"

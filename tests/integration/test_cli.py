@@ -285,6 +285,7 @@ async def test_keys_are_made_listed_and_revoked(
 
     book = keys.Keys(database)
     [tms] = [key for key in await book.list() if key.name == "tms"]
+    assert str(tms.id) in listed
     assert (await run(settings, tmp_path, "keys", "revoke", str(tms.id)))[0] == 0
     assert (await book.get(tms.id)).revoked_at is not None
 
