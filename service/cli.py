@@ -233,6 +233,9 @@ def post(
     ] = None,
     key: Annotated[str | None, typer.Option(help="access key, instead of the file")] = None,
     invoice: Annotated[str | None, typer.Option(help="the carrier's invoice number")] = None,
+    expense: Annotated[
+        str | None, typer.Option(help="your number of the expense, for freight_expense")
+    ] = None,
     connection: Annotated[
         str, typer.Option(help="which Odoo", envvar="ECLUSA_CONNECTION")
     ] = "main",
@@ -285,6 +288,7 @@ def post(
         "access_key": key,
         "due_date": due,
         "carrier_invoice": invoice,
+        "expense": expense,
     }
     body = {
         "kind": kind,

@@ -244,6 +244,19 @@ class LivePosting(Refused):
 
 
 @dataclass
+class OtherKind(Refused):
+    """The document has a posting of another kind."""
+
+    posting_id: UUID
+    kind: str
+    status: str
+    code = "posted_as_other_kind"
+
+    def __str__(self) -> str:
+        return f"this document is posted as {self.kind} by {self.posting_id} ({self.status})"
+
+
+@dataclass
 class LiveRun(Refused):
     """The sync runs already on that connection."""
 

@@ -69,6 +69,8 @@ class Base(DeclarativeBase):
 class PostingRow(Base):
     """One document on its way into Odoo.
 
+    `document_type` and `document_key` tell documents apart; two kinds may post the same documents.
+
     `fence` rises with every claim; whoever writes must know the present one. `worker` made the
     last claim. `run` counts the times it was started or resumed by a person. `intent` is what a
     worker is to do with it: bring it into Odoo, or take it out again. `cancel_requested_by` asks
@@ -83,7 +85,7 @@ class PostingRow(Base):
         Index(
             "uq_posting_document",
             "connection",
-            "kind",
+            "document_type",
             "document_key",
             unique=True,
             postgresql_where=text("status <> 'canceled'"),
@@ -100,6 +102,7 @@ class PostingRow(Base):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     kind: Mapped[str]
     connection: Mapped[str]
+    document_type: Mapped[str]
     document_key: Mapped[str]
     reference: Mapped[str | None]
     status: Mapped[str]

@@ -15,6 +15,7 @@ from service.api import problems
 from service.api.bodies import JsonRoute
 from service.api.dependencies import CurrentRuntime, MayPost
 from service.api.postings import DEFINITIONS, PostingRequest, Status, admit
+from service.errors import OtherKind
 from service.posting.plan import Outcome, plan
 
 router = APIRouter(prefix="/v1/postings", tags=["postings"], route_class=JsonRoute)
@@ -74,7 +75,7 @@ class PlanView(BaseModel):
     "/plan",
     operation_id="plan_posting",
     summary="What posting a document would do",
-    responses=problems.responses(404, 413, 422, 502, 504),
+    responses=problems.responses(404, 409, 413, 422, 502, 504),
 )
 async def plan_posting(body: PostingRequest, runtime: CurrentRuntime, caller: MayPost) -> PlanView:
     """Look at Odoo as every step would; nothing is written, neither there nor here.
@@ -86,7 +87,9 @@ async def plan_posting(body: PostingRequest, runtime: CurrentRuntime, caller: Ma
     deployment = await runtime.connections.deploy(body.connection, body.kind)
     subject = await asyncio.to_thread(admit, definition, body.input, deployment.profile)
     key = definition.document_key(subject)
-    posting = await runtime.ledger.of_document(body.connection, body.kind, key)
+    posting = await runtime.ledger.of_document(body.connection, definition.document_type, key)
+    if posting is not None and posting.kind != body.kind:
+        raise OtherKind(posting.id, posting.kind, posting.status)
     steps = await plan(
         definition,
         odoo=deployment.odoo,

@@ -118,6 +118,7 @@ def new_posting(
         id=uuid4(),
         kind=body.kind,
         connection=body.connection,
+        document_type=definition.document_type,
         document_key=definition.document_key(subject),
         subject=subject,
         total_steps=len(definition.steps),
@@ -264,6 +265,7 @@ async def create_posting(
     """Accept a document: written down before this answers, posted by a worker afterwards.
 
     The same document again answers 409 with the id of its live posting, or 200 once completed.
+    As another kind than it was posted, it answers 409 in either case.
     """
     caller.key.check_connection(body.connection)
     definition = DEFINITIONS[body.kind]

@@ -34,6 +34,7 @@ STATUS: Mapping[type[Exception], int] = {
     errors.UnknownName: 404,
     errors.FileKnown: 409,
     errors.LivePosting: 409,
+    errors.OtherKind: 409,
     errors.WrongStatus: 409,
     errors.LiveRun: 409,
     errors.RunOver: 409,

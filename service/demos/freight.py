@@ -82,7 +82,7 @@ class FreightDemo(Demo[FreightCase]):
     async def _case(
         self, name: str, play: Play, *, opening: Play | None = None, **options: Any
     ) -> FreightCase:
-        [document] = (await self._scene.tell_odoo("documents", options))["documents"]
+        document = await self.document(**options)
         return FreightCase(
             name=name,
             input=self.input(document),
@@ -91,6 +91,12 @@ class FreightDemo(Demo[FreightCase]):
             opening=opening,
             document=document,
         )
+
+    async def document(self, **options: Any) -> dict[str, Any]:
+        """A CTe that arrives in Odoo."""
+        [document] = (await self._scene.tell_odoo("documents", options))["documents"]
+        arrived: dict[str, Any] = document
+        return arrived
 
     def input(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """What is posted of a document."""

@@ -80,7 +80,7 @@ class Engine:
 
     async def _work_locked(self, claim: Claim, recorder: Recorder) -> None:
         posting = claim.posting
-        key = f"{posting.connection}:{posting.kind}:{posting.document_key}"
+        key = f"{posting.connection}:{posting.document_type}:{posting.document_key}"
         try:
             async with self._locks.hold(key, owner=str(posting.id), rank=claim.fence) as lease:
                 await self._run(claim, recorder, lease)

@@ -16,7 +16,15 @@ from sqlalchemy import ARRAY, Uuid, any_, func, literal, select, tuple_, union_a
 from sqlalchemy.dialects.postgresql import insert
 
 from service import documents, workers
-from service.errors import EclusaError, FenceLost, LivePosting, UnknownName, WrongStatus
+from service.errors import (
+    EclusaError,
+    FenceLost,
+    LivePosting,
+    OtherKind,
+    Problem,
+    UnknownName,
+    WrongStatus,
+)
 from service.posting import audit, batch, chain
 from service.posting.batch import Batch, Taken
 from service.posting.step import Actor
@@ -102,6 +110,7 @@ class Posting:
     id: UUID
     kind: str
     connection: str
+    document_type: str
     document_key: str
     reference: str | None
     status: str
@@ -242,13 +251,15 @@ class Ledger:
     async def accept(self, new: NewPosting) -> Posting:
         """Write a posting and its job in one transaction.
 
-        Raises `LivePosting` when the document has a posting that was not completed or canceled;
-        answers the completed one when there is one.
+        Raises `LivePosting` when the document has a posting that was not completed or canceled, and
+        `OtherKind` when that is of another kind; answers the completed one when there is one.
         """
         async with self._database.transaction() as connection:
             now = await _now(connection)
             [posting], records = await self._enter(connection, [new], now)
         await self._tell(records, new.total_steps)
+        if posting.kind != new.kind:
+            raise _other_kind(posting)
         if posting.id != new.id and posting.status != "completed":
             raise LivePosting(posting.id, posting.status)
         return posting
@@ -289,7 +300,7 @@ class Ledger:
         The order of the documents is that of all callers, so that none waits for another in a
         circle. With `hold`, the postings that were there cannot change until the commit.
         """
-        ordered = sorted(news, key=lambda new: (new.connection, new.kind, new.document_key))
+        ordered = sorted(news, key=_document)
         present: dict[tuple[str, str, str], Posting] = {}
         records: list[audit.Record] = []
         while missing := [new for new in ordered if _document(new) not in present]:
@@ -431,14 +442,16 @@ class Ledger:
             rows = await connection.execute(union_all(*queries))
         return {row.id: row.seq for row in rows}
 
-    async def of_document(self, connection_name: str, kind: str, key: str) -> Posting | None:
+    async def of_document(
+        self, connection_name: str, document_type: str, key: str
+    ) -> Posting | None:
         """The posting of a document that was not canceled."""
         async with self._database.transaction() as connection:
             row = (
                 await connection.execute(
                     select(PostingRow).where(
                         PostingRow.connection == connection_name,
-                        PostingRow.kind == kind,
+                        PostingRow.document_type == document_type,
                         PostingRow.document_key == key,
                         PostingRow.status != "canceled",
                     )
@@ -664,7 +677,11 @@ async def _now(connection: AsyncConnection) -> datetime:
 
 def _document(of: NewPosting | Posting) -> tuple[str, str, str]:
     """What tells documents apart."""
-    return of.connection, of.kind, of.document_key
+    return of.connection, of.document_type, of.document_key
+
+
+def _other_kind(posting: Posting) -> OtherKind:
+    return OtherKind(posting.id, posting.kind, posting.status)
 
 
 def _accepted(new: NewPosting, now: datetime) -> audit.Record:
@@ -688,6 +705,7 @@ async def _insert(
                 "id": new.id,
                 "kind": new.kind,
                 "connection": new.connection,
+                "document_type": new.document_type,
                 "document_key": new.document_key,
                 "reference": new.reference,
                 "status": first.posting_status,
@@ -716,7 +734,7 @@ async def _of_documents(
     """The postings of documents that were not canceled."""
     if not documents_:
         return []
-    columns = tuple_(PostingRow.connection, PostingRow.kind, PostingRow.document_key)
+    columns = tuple_(PostingRow.connection, PostingRow.document_type, PostingRow.document_key)
     query = select(PostingRow).where(columns.in_(documents_), PostingRow.status != "canceled")
     if hold:
         query = query.order_by(PostingRow.id).with_for_update(read=True)
@@ -727,6 +745,10 @@ def _taken(item: NewItem, posting: Posting | None) -> Taken:
     """How an item of a batch is answered."""
     if posting is None or item.posting is None:
         return Taken(item=item, answer="invalid")
+    if posting.kind != item.posting.kind:
+        error = _other_kind(posting)
+        wrong = Problem("kind", str(error), error.code)
+        return Taken(item=replace(item, problems=[wrong]), answer="invalid")
     answer: Answer = "accepted"
     if posting.id != item.posting.id:
         answer = "completed" if posting.status == "completed" else "live"

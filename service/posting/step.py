@@ -252,7 +252,9 @@ class Definition(Generic[SubjectT, ProfileT, FactsT]):
     """A kind of posting.
 
     `admit` turns the caller's input into the subject and raises `InvalidInput` naming the field;
-    `document_key` tells two postings of the same document from two documents. `rights` are the
+    `document_key` tells two postings of the same document from two documents, `document_type` what
+    documents it tells apart: kinds that post the same documents name the same one, and a document
+    has one posting by all of them; without it the kind has documents of its own. `rights` are the
     operations that the integration's user needs on each model. `columns` are those of a sheet of
     such documents; without any, no file of this kind is taken.
     """
@@ -269,9 +271,11 @@ class Definition(Generic[SubjectT, ProfileT, FactsT]):
     rights: Mapping[str, tuple[Operation, ...]]
     steps: tuple[Step[SubjectT, ProfileT, FactsT], ...]
     columns: tuple[Column, ...] = ()
+    document_type: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a definition whose steps are not numbered from 1 without gaps."""
+        object.__setattr__(self, "document_type", self.document_type or self.kind)
         numbers = [step.number for step in self.steps]
         if numbers != list(range(1, len(numbers) + 1)):
             raise ValueError(f"{self.kind}: steps must be numbered from 1 without gaps: {numbers}")
@@ -322,7 +326,10 @@ class Actor:
 
 @dataclass(frozen=True, kw_only=True)
 class NewPosting:
-    """An accepted document that is about to be written down."""
+    """An accepted document that is about to be written down.
+
+    `document_type` is that of the definition; without it the kind's own.
+    """
 
     id: UUID
     kind: str
@@ -332,3 +339,8 @@ class NewPosting:
     total_steps: int
     reference: str | None
     actor: Actor
+    document_type: str = ""
+
+    def __post_init__(self) -> None:
+        """Fill in the type of the document."""
+        object.__setattr__(self, "document_type", self.document_type or self.kind)

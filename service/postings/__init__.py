@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from service.errors import Misconfigured
 from service.posting.step import Definition
 from service.postings.freight_cte import FREIGHT_CTE
+from service.postings.freight_expense import FREIGHT_EXPENSE
 from service.postings.physical_receipt import PHYSICAL_RECEIPT
 from service.postings.title_settlement import TITLE_SETTLEMENT
 
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
     from service.posting.step import AnyDefinition
 
 GROUP = "eclusa.postings"
-BUILT_IN: tuple[AnyDefinition, ...] = (FREIGHT_CTE, PHYSICAL_RECEIPT, TITLE_SETTLEMENT)
+BUILT_IN: tuple[AnyDefinition, ...] = (
+    FREIGHT_CTE,
+    FREIGHT_EXPENSE,
+    PHYSICAL_RECEIPT,
+    TITLE_SETTLEMENT,
+)
 
 
 def catalog() -> Mapping[str, AnyDefinition]:

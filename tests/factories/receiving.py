@@ -166,6 +166,7 @@ class Dock:
                 id=uuid4(),
                 kind=self.definition.kind,
                 connection="main",
+                document_type=self.definition.document_type,
                 document_key=self.definition.document_key(receipt),
                 subject=receipt,
                 total_steps=len(self.definition.steps),

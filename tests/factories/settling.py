@@ -186,6 +186,7 @@ class Cashier:
                 id=uuid4(),
                 kind=self.definition.kind,
                 connection="main",
+                document_type=self.definition.document_type,
                 document_key=self.definition.document_key(settlement),
                 subject=settlement,
                 total_steps=len(self.definition.steps),

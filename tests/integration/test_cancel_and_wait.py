@@ -59,7 +59,7 @@ async def reach(stage: Stage, posting_id: str, wanted: str, times: int = 1) -> N
 async def let_go(stage: Stage, document: SeededDocument) -> None:
     """Wait until no worker has the document's lock any more."""
     async with asyncio.timeout(WAIT_SECONDS):
-        while await stage.runtime.locks.holder(f"main:freight_cte:{document.key}"):  # noqa: ASYNC110  in Redis
+        while await stage.runtime.locks.holder(f"main:cte:{document.key}"):  # noqa: ASYNC110  in Redis
             await asyncio.sleep(0.01)
 
 

@@ -19,7 +19,6 @@ from service.posting.engine import Engine
 from service.posting.ledger import Ledger
 from service.posting.step import Actor, NewPosting
 from service.postings.freight_cte import FREIGHT_CTE
-from service.postings.freight_cte.freight import FreightInput
 from service.pulse import Pulse
 from service.simulator import arrivals, faults
 from service.simulator.app import Simulator, SimulatorSettings
@@ -59,34 +58,40 @@ WRITES = (
 )
 
 
-def timings(timeout: float = 2, settle: float = 4) -> str:
+def timings(timeout: float = 2, settle: float = 4, kind: str = "freight_cte") -> str:
     """The same short times for every step, in seconds."""
     times = f"timeout_seconds = {timeout}, interval_seconds = 0.02, settle_seconds = {settle}"
     lines = (f"{name} = {{ {times} }}" for name in ACTIONS + WRITES)
-    return "\n".join(("[connections.main.profiles.freight_cte.timings]", *lines))
+    return "\n".join((f"[connections.main.profiles.{kind}.timings]", *lines))
 
 
 @dataclass(kw_only=True)
 class Office:
-    """Where a test posts freight bills, and where it acts as a person in Odoo."""
+    """Where a test posts freight bills of a kind, and where it acts as a person in Odoo."""
 
     simulator: Simulator
     ledger: Ledger
     locks: Locks
     file: Path
+    kind: AnyDefinition = FREIGHT_CTE
     today: date = TODAY
     _connections: Connections = field(init=False)
 
     def __post_init__(self) -> None:
         """Know the procedure as it is, but for the calendar."""
-        self.definition: AnyDefinition = replace(FREIGHT_CTE, today=lambda _: self.today)
+        self.definition: AnyDefinition = replace(self.kind, today=lambda _: self.today)
 
     # -- the deployment ----------------------------------------------------------------------
 
     def configure(self, *changes: tuple[str, str], times: str = "") -> None:
         """Write the configuration file, with texts in it replaced, and read it as a worker does."""
-        text = scene.configuration(
-            self.simulator.world.seed.describe(), self.simulator.url, times or timings()
+        kind = self.definition.kind
+        text = "\n".join(
+            (
+                scene.connection(self.simulator.url),
+                scene.freight_profile(self.simulator.world.seed.describe(), kind),
+                times or timings(kind=kind),
+            )
         )
         for old, new in changes:
             assert old in text
@@ -135,10 +140,12 @@ class Office:
         by: Literal["xml", "key"] = "xml",
         *,
         invoice: str | None = "4711",
+        **more: str,
     ) -> UUID:
         """Accept a posting as the API does."""
-        given = FreightInput.model_validate(
+        given = self.definition.input_model.model_validate(
             {
+                **more,
                 "due_date": DUE_DATE,
                 "carrier_invoice": invoice,
                 **({"xml": document.xml} if by == "xml" else {"access_key": document.key}),
@@ -151,6 +158,7 @@ class Office:
                 id=uuid4(),
                 kind=kind,
                 connection="main",
+                document_type=self.definition.document_type,
                 document_key=self.definition.document_key(subject),
                 subject=subject,
                 total_steps=len(self.definition.steps),
@@ -263,12 +271,14 @@ class Office:
         [found] = [bill for bill in self.bills(document) if bill["state"] != "cancel"]
         return found
 
-    def assert_posted(self, document: SeededDocument, *, invoice: str | None = "4711") -> None:
+    def assert_posted(
+        self, document: SeededDocument, *, invoice: str | None = "4711", text: str | None = None
+    ) -> None:
         """Odoo has one live order and one posted bill, of the document's company and amount."""
         seed = self.simulator.world.seed
         company = seed.company(document.taker_company_id or 0)
         order, bill, line = self.order(document), self.bill(document), self.order_line(document)
-        reference = f"FATURA-{invoice}" if invoice else False
+        reference = text or (f"FATURA-{invoice}" if invoice else False)
         assert order["state"] in {"purchase", "done"}
         assert bill["state"] == "posted"
         assert order["invoice_ids"] == [bill["id"]]

@@ -16,7 +16,6 @@ import pytest
 
 from service.locks import Locks
 from service.posting.ledger import Ledger
-from service.postings.freight_cte import STEPS
 from tests.scenario.conftest import DFE, timings
 
 if TYPE_CHECKING:
@@ -144,9 +143,10 @@ async def die(office: Office, posting_id: UUID, death: Death) -> None:
     living._locks = MortalLocks(office.locks._redis, ttl=office.locks._ttl)
     if death.point == "during it":
         steps = tuple(
-            dying(office, ledger, step) if step.number == death.step else step for step in STEPS
+            dying(office, ledger, step) if step.number == death.step else step
+            for step in office.definition.steps
         )
-        living._definitions = {"freight_cte": replace(office.definition, steps=steps)}
+        living._definitions = {office.definition.kind: replace(office.definition, steps=steps)}
     with pytest.raises(Died):
         await living.run(posting_id)
 

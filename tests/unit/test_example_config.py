@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from service import connections, postings, syncs
 from service.postings.freight_cte import FREIGHT_CTE
+from service.postings.freight_expense import FREIGHT_EXPENSE
 
 if TYPE_CHECKING:
     import pytest
@@ -41,7 +42,10 @@ def test_the_values_that_the_example_comments_out_are_the_defaults(tmp_path: Pat
     given, spelled_out = connections.load(EXAMPLE), connections.load(switched_on)
 
     profiles = [
-        FREIGHT_CTE.profile_model.model_validate(config.connections["main"].profiles[KIND])
+        [
+            kind.profile_model.model_validate(config.connections["main"].profiles[kind.kind])
+            for kind in (FREIGHT_CTE, FREIGHT_EXPENSE)
+        ]
         for config in (given, spelled_out)
     ]
     plain = [

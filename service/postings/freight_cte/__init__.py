@@ -69,6 +69,7 @@ FREIGHT_CTE = Definition(
     facts_model=FreightFacts,
     admit=admit,
     document_key=document_key,
+    document_type="cte",
     today=today,
     rights={
         dfe.DFE: ("read", "write"),

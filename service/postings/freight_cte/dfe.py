@@ -14,6 +14,7 @@ from service.postings.freight_cte.freight import known, reference
 
 if TYPE_CHECKING:
     from service.odoo.records import Record
+    from service.postings.freight_cte.fiscal_document import FreightDocument
     from service.postings.freight_cte.freight import FreightWork
     from service.postings.freight_cte.profile import Company
 
@@ -76,6 +77,7 @@ async def find(work: FreightWork) -> Observation:
     dfe = await _only_document(work)
     orders = await orders_of(work, dfe)
     _check_usable(dfe, orders)
+    await _check_type(work, dfe)
     company = await _company(work, dfe)
     amount = _amount(work, dfe)
     order = _live_order(dfe, orders)
@@ -375,12 +377,44 @@ async def _taker(work: FreightWork, dfe: Record) -> str:
 
 
 async def _taker_in_xml(work: FreightWork, dfe: Record) -> str:
+    document = await _document(work, dfe)
+    if document is None:
+        raise _unknown_taker(dfe, "its fields do not name the taker, and it has no XML")
+    return document.taker.cnpj or document.taker.cpf or "from abroad"
+
+
+async def _check_type(work: FreightWork, dfe: Record) -> None:
+    """Read the type of a CTe that was named by its key only; with the XML it is known already."""
+    if work.profile.takes_every_type or work.subject.taker_cnpj is not None:
+        return
+    try:
+        document = await _document(work, dfe)
+    except (InvalidInput, binascii.Error) as error:
+        raise _unknown_type(dfe, str(error)) from error
+    if document is None:
+        raise _unknown_type(dfe, "it has no XML")
+    if document.type not in work.profile.types:
+        raise Halt(
+            "wrong_type",
+            f"The CTe of document {dfe.id} is of type {document.type}; posted are: "
+            f"{', '.join(work.profile.types)}. Cancel this posting, and post the CTe as another "
+            "kind.",
+        )
+
+
+def _unknown_type(dfe: Record, reason: str) -> Halt:
+    return Halt(
+        "unknown_type",
+        f"Of what type the CTe of document {dfe.id} is cannot be told: {reason}. Attach the CTe's "
+        "XML to the document in Odoo, then resume.",
+    )
+
+
+async def _document(work: FreightWork, dfe: Record) -> FreightDocument | None:
+    """The CTe itself, as Odoo keeps it; raises `InvalidInput` and `binascii.Error`."""
     [record] = await work.odoo.read(DFE, [dfe.id], ("l10n_br_xml_dfe",))
     content = record.text("l10n_br_xml_dfe")
-    if content is None:
-        raise _unknown_taker(dfe, "its fields do not name the taker, and it has no XML")
-    taker = fiscal_document.parse_cte(base64.b64decode(content)).taker
-    return taker.cnpj or taker.cpf or "from abroad"
+    return None if content is None else fiscal_document.parse_cte(base64.b64decode(content))
 
 
 def _unknown_taker(dfe: Record, reason: str) -> Halt:

@@ -47,13 +47,18 @@ class FreightInput(BaseModel):
 
 
 class Freight(BaseModel):
-    """A freight bill as it is posted. `amount` in reais and `taker_cnpj` only with the XML."""
+    """A freight bill as it is posted.
+
+    `amount` in reais and `taker_cnpj` only with the XML. `expense` is the caller's number of what
+    the freight costs besides what was agreed on.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     access_key: str
     due_date: dt.date
     carrier_invoice: str | None = None
+    expense: str | None = None
     amount: Decimal | None = None
     taker_cnpj: str | None = None
 
@@ -87,9 +92,8 @@ def known(value: KnownT | None) -> KnownT:
 
 
 def reference(work: FreightWork) -> str | None:
-    """The reference text with the carrier's invoice number, if there is one."""
-    number = work.subject.carrier_invoice
-    return work.profile.invoice_reference.format(number=number) if number else None
+    """The reference text, if there is one."""
+    return work.profile.reference(work.subject.carrier_invoice, work.subject.expense)
 
 
 def admit(given: FreightInput, profile: FreightProfile) -> Freight:
@@ -147,6 +151,9 @@ def _check_key(given: FreightInput, document: FreightDocument) -> None:
 def _check_document(document: FreightDocument, profile: FreightProfile) -> None:
     if document.type is FreightType.ANNULMENT:
         raise _refusal("xml", "the CTe annuls another one: there is nothing to pay", "annulment")
+    if document.type.value not in profile.types:
+        message = f"is a CTe of type {document.type}; posted are: {', '.join(profile.types)}"
+        raise _refusal("xml", message, "wrong_type")
     if document.protocol is not None and not document.authorised:
         raise _refusal("xml", "the tax authority did not authorise the CTe", "not_authorised")
     if document.total <= 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -13,6 +13,8 @@ from service.posting.step import Profile
 from service.postings.freight_cte import fiscal_document
 
 Destination = Literal["intrastate", "interstate"]
+PayableType = Literal["normal", "complement", "substitute"]
+"""A type of CTe that is paid: one that annuls another never is."""
 
 
 def _cnpj(text: str) -> str:
@@ -30,7 +32,7 @@ def _zone(name: str) -> str:
     return name
 
 
-def _reference(text: str) -> str:
+def reference_text(text: str) -> str:
     """Try it out: what is wrong should be known when the file is read, not in step 2."""
     try:
         made = text.format(number="4711")
@@ -83,8 +85,11 @@ class FreightProfile(Profile):
     payment_provider_id: int
     amount_tolerance: Decimal = Field(default=Decimal("0.01"), ge=0, description="in reais")
     order_type: str = "servico"
-    invoice_reference: Annotated[str, AfterValidator(_reference)] = Field(
+    invoice_reference: Annotated[str, AfterValidator(reference_text)] = Field(
         default="FATURA-{number}", description="reference text; {number} is the carrier's invoice"
+    )
+    types: tuple[PayableType, ...] = Field(
+        default=get_args(PayableType), min_length=1, description="types of CTe that are posted"
     )
     bill_indicator: str = Field(default="out", description="l10n_br_compra_indcom of the bill")
     bill_situation: str = Field(default="autorizado", description="l10n_br_situacao_nf of the bill")
@@ -111,6 +116,15 @@ class FreightProfile(Profile):
     def zone(self) -> ZoneInfo:
         """The time zone whose calendar gives the entry date."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def takes_every_type(self) -> bool:
+        """Whether no CTe that has to be paid is refused for its type."""
+        return set(self.types) == set(get_args(PayableType))
+
+    def reference(self, invoice: str | None, expense: str | None) -> str | None:  # noqa: ARG002  a freight is no expense
+        """The reference text of a posting, if it has one."""
+        return self.invoice_reference.format(number=invoice) if invoice else None
 
     def company(self, company_id: int) -> Company:
         """The company of that id in Odoo; raises KeyError when the profile has none."""
