@@ -101,6 +101,9 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 LOOK_SECONDS = 1.0
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients and the usual proxies (60 s) keep a connection that is idle: who sends on one
+that is just being closed gets no answer, and cannot know whether the request was taken."""
 """A connection that is to be closed and of which nothing is taken for so long is aborted."""
 
 
@@ -183,6 +186,7 @@ def server(settings: Settings) -> Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )
     return Server(config, app.state.draining)
