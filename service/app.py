@@ -101,10 +101,10 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 LOOK_SECONDS = 1.0
+"""A connection that is to be closed and of which nothing is taken for so long is aborted."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients and the usual proxies (60 s) keep a connection that is idle: who sends on one
 that is just being closed gets no answer, and cannot know whether the request was taken."""
-"""A connection that is to be closed and of which nothing is taken for so long is aborted."""
 
 
 class Server(uvicorn.Server):
