@@ -10,6 +10,7 @@ from datetime import timedelta
 from service.posting.step import Definition, Settle, Step
 from service.postings.title_settlement import (
     balance,
+    contract,
     interest,
     payment,
     phantom,
@@ -103,6 +104,7 @@ TITLE_SETTLEMENT = Definition(
         title.MOVE: ("read", "write", "create"),
         title.JOURNAL: ("read",),
         title.PARTIAL: ("read",),
+        contract.PARTNER: ("read",),
         payment.PAYMENT: ("read", "write", "create"),
         register.WIZARD: ("read", "write", "create"),
         statement.STATEMENT_LINE: ("read", "write"),

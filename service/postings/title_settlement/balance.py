@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from service.posting.step import Done, Halt, Observation
-from service.postings.title_settlement import dialect, payment, register, title
+from service.postings.title_settlement import contract, dialect, payment, register, title
 from service.postings.title_settlement.settlement import NOTHING, known
 
 if TYPE_CHECKING:
@@ -25,12 +26,16 @@ async def check(work: SettlementWork) -> Observation:
     balance = await _balance(work, owed)
     subject, tolerance = work.subject, work.profile.amount_tolerance
     rest = subject.principal + subject.agreement + subject.returns
-    if await _is_embedded(work, balance, rest):
+    facts: dict[str, Any] = {}
+    if subject.contractual_discount:
+        facts = await contract.split(work, balance)
+        work = replace(work, facts=work.facts.model_copy(update=facts))
+    elif await _is_embedded(work, balance, rest):
         return Done(
             {"discount_embedded": True},
             f"the discount of R$ {subject.discount} is in the title already: it is not booked",
         )
-    total = rest + (NOTHING if work.facts.discount_embedded else subject.discount)
+    total = rest + payment.amount_of(work, "discount")
     if total > balance + tolerance:
         raise Halt(
             "amount_above_balance",
@@ -42,7 +47,7 @@ async def check(work: SettlementWork) -> Observation:
         _check_difference(work, balance - total)
     await _check_journals(work)
     await _check_discount(work)
-    return Done(message=f"R$ {total} of R$ {balance} open")
+    return Done(facts, f"R$ {total} of R$ {balance} open")
 
 
 async def _balance(work: SettlementWork, owed: Record) -> Decimal:
@@ -64,6 +69,8 @@ def _is_due(work: SettlementWork, purpose: Purpose) -> bool:
     """Whether the settlement makes a payment for the purpose at all."""
     if purpose == "register":
         return work.subject.registered
+    if purpose == "discount" and work.subject.contractual_discount:
+        return True
     return bool(getattr(work.subject, purpose)) and not (
         purpose == "principal" and work.subject.registered
     )

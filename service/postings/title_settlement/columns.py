@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.sheets.column import Column
+from service.sheets.column import YES_OR_NO, Column
 
 DIRECTIONS = {
     "receivable": "receivable",
@@ -31,6 +31,8 @@ COLUMNS = (
     Column(field="charges", kind="amount", example="0,00",
            also=("encargos", "tarifa", "despesas bancárias")),
     Column(field="discount", kind="amount", example="20,00", also=("desconto",)),
+    Column(field="contractual_discount", kind="word", words=YES_OR_NO, example="não",
+           also=("desconto contratual", "desconto de contrato")),
     Column(field="agreement", kind="amount", example="0,00",
            also=("acordo", "acordo comercial")),
     Column(field="returns", kind="amount", example="0,00", also=("devolução", "devoluções")),

@@ -57,6 +57,8 @@ def amount_of(work: SettlementWork, part: PartName) -> Decimal:
         return NOTHING if work.subject.registered else work.subject.principal
     if part == "discount" and work.facts.discount_embedded:
         return NOTHING
+    if part == "discount" and work.subject.contractual_discount:
+        return work.facts.contractual_discount or NOTHING
     amount: Decimal = getattr(work.subject, part)
     return amount
 

@@ -57,6 +57,12 @@ class SettlementProfile(Profile):
         default=Decimal("0.05"), ge=0, description="in reais, or by per cent, whichever is more"
     )
     charges_tolerance_percent: Decimal = Field(default=Decimal(1), ge=0)
+    contract_rate: Literal["percent", "fraction"] = Field(
+        default="percent", description="how a customer's contractual discount is written in Odoo"
+    )
+    contract_tolerance: Decimal = Field(
+        default=Decimal("0.05"), ge=0, description="of the sums of a contract, in reais"
+    )
     phantom_limit: Decimal = Field(
         default=Decimal(200),
         ge=0,

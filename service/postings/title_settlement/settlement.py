@@ -51,6 +51,10 @@ class SettlementInput(BaseModel):
         default=NOTHING, description="what was kept back from the money, and closes the title too"
     )
     discount: Amount = Field(default=NOTHING)
+    contractual_discount: bool = Field(
+        default=False,
+        description="the discount is that of the customer's contract: it is computed, not given",
+    )
     agreement: Amount = Field(default=NOTHING, description="of a commercial agreement")
     returns: Amount = Field(default=NOTHING, description="of goods that came back")
     title_id: int | None = Field(
@@ -76,6 +80,7 @@ class Settlement(BaseModel):
     interest: Decimal = NOTHING
     charges: Decimal = NOTHING
     discount: Decimal = NOTHING
+    contractual_discount: bool = False
     agreement: Decimal = NOTHING
     returns: Decimal = NOTHING
     title_id: int | None = None
@@ -102,6 +107,7 @@ class SettlementFacts(BaseModel):
 
     `before` and `after` are the title and its document as they were; `phantom` says that an
     instalment of the year 2000 has to be mended, `phantom_repaired` that this was done once.
+    `contractual_discount` is what the contract gives away, also where the title has it already.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -116,6 +122,7 @@ class SettlementFacts(BaseModel):
     phantom_repaired: bool = False
     before: dict[str, Any] | None = None
     discount_embedded: bool = False
+    contractual_discount: Decimal | None = None
     principal_payment_id: int | None = None
     discount_payment_id: int | None = None
     agreement_payment_id: int | None = None
@@ -140,7 +147,11 @@ def known(value: KnownT | None) -> KnownT:
 def admit(given: SettlementInput, profile: SettlementProfile) -> Settlement:
     """Check the input against the profile; raises `InvalidInput` naming the field."""
     settlement = Settlement(**{**given.model_dump(), "number": _plain_number(given.number)})
-    problems = [*_amount_problems(settlement), *_profile_problems(settlement, profile)]
+    problems = [
+        *_amount_problems(settlement),
+        *_contract_problems(settlement),
+        *_profile_problems(settlement, profile),
+    ]
     if problems:
         raise InvalidInput(problems)
     return settlement
@@ -192,6 +203,22 @@ def _amount_problems(settlement: Settlement) -> list[Problem]:
     return problems
 
 
+def _contract_problems(settlement: Settlement) -> list[Problem]:
+    """The three boxes of a contract are what was paid, the charges and the discount."""
+    if not settlement.contractual_discount:
+        return []
+    problems = [
+        Problem(name, "has no place beside the discount of a contract", "contractual_discount")
+        for name in ("discount", "agreement", "returns")
+        if getattr(settlement, name)
+    ]
+    if settlement.direction == "payable":
+        problems.append(Problem("contractual_discount", "is a customer's", "not_settled"))
+    if not settlement.principal:
+        problems.append(Problem("principal", "is what the contract leaves: give it", "missing"))
+    return problems
+
+
 def _profile_problems(settlement: Settlement, profile: SettlementProfile) -> list[Problem]:
     side = profile.side(settlement.direction)
     if side is None:
@@ -207,6 +234,7 @@ def _profile_problems(settlement: Settlement, profile: SettlementProfile) -> lis
         "interest": side.interest_accounts,
         "charges": side.charges_accounts,
     }
+    needed["contractual_discount"] = needed["discount"]
     return [
         Problem(name, f"the profile has no place for it in {settlement.direction}", "not_settled")
         for name, ids in needed.items()
