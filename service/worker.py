@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from pgqueuer.domain.models import Job, Schedule
+    from pgqueuer.ports.driver import NotifyCallback
 
     from service.runtime import Runtime
 
@@ -167,9 +168,9 @@ class Worker:
     @asynccontextmanager
     async def _queue(self, takes: Mapping[jobs.Kind, Take]) -> AsyncIterator[PgQueuer]:
         async with asyncpg.create_pool(  # type: ignore[no-untyped-call]  # asyncpg has no types here
-            _plain_url(self._runtime.settings.database_url or ""), min_size=2, max_size=POOL_SIZE
+            plain_url(self._runtime.settings.database_url or ""), min_size=2, max_size=POOL_SIZE
         ) as pool:
-            queuer = PgQueuer(AsyncpgPoolDriver(pool))
+            queuer = PgQueuer(ListeningFirst(pool))
             for kind, take in takes.items():
                 queuer.entrypoint(kind.entrypoint, accepts_context=False)(take)
             queuer.schedule("syncs_due", EVERY_MINUTE)(self._start_due)
@@ -216,6 +217,28 @@ class Worker:
             await asyncio.sleep(interval.total_seconds())
 
 
-def _plain_url(url: str) -> str:
+class ListeningFirst(AsyncpgPoolDriver):
+    """A driver that says nothing before it listens.
+
+    The queue checks at its start whether it hears itself, over two connections: what is said before
+    the other one listens is never heard, and ten seconds later the queue would be opened again.
+    """
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        super().__init__(pool)
+        self._listening = asyncio.Event()
+
+    async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
+        """Listen; from now on something may be said."""
+        await super().add_listener(channel, callback)
+        self._listening.set()
+
+    async def notify(self, channel: str, payload: str) -> None:
+        """Say something, once this process would hear it."""
+        await self._listening.wait()
+        await super().notify(channel, payload)
+
+
+def plain_url(url: str) -> str:
     """The URL as asyncpg itself reads it."""
     return url.replace("postgresql+asyncpg://", "postgresql://", 1)

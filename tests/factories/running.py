@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
     from pathlib import Path
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
+"""Longer than a call in doubt is looked for, which a machine that stalls brings about."""
+
 SILENCE_SECONDS = 0.2
 """After which the worker of a scenario counts as dead."""
 DUE = "2026-12-31"

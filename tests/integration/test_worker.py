@@ -8,6 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
@@ -19,6 +20,7 @@ from service.scene import TIMINGS, configuration
 from service.simulator.app import Simulator, SimulatorSettings
 from service.simulator.arrivals import DocumentOptions
 from service.simulator.faults import Fault
+from service.worker import ListeningFirst, plain_url
 from tests.factories.processes import command
 
 if TYPE_CHECKING:
@@ -208,3 +210,23 @@ async def test_the_sweep_leaves_jobs_alone_that_exist(
 
     async with database.transaction() as connection:
         assert await jobs.recover_forgotten(connection) == []
+
+
+async def test_the_queue_hears_what_it_says_before_it_listens(settings: Settings) -> None:
+    """Otherwise its check at the start fails, and it is opened again ten seconds later."""
+    heard = asyncio.Event()
+    url = plain_url(settings.database_url or "")
+    async with (
+        asyncpg.create_pool(url, min_size=2, max_size=2) as pool,  # type: ignore[no-untyped-call]  # asyncpg has no types here
+        ListeningFirst(pool) as driver,
+    ):
+        saying = asyncio.create_task(driver.notify("eclusa_test", "here"))
+        async with pool.acquire() as other:
+            await other.execute("SELECT 1")
+
+        await driver.add_listener("eclusa_test", lambda _: heard.set())
+        await saying
+
+        async with asyncio.timeout(WAIT_SECONDS):
+            await heard.wait()
+    assert heard.is_set()
