@@ -114,7 +114,7 @@ class Prefetch:
         *,
         context: Mapping[str, Any] | None = None,
         chunk: int = 1_000,
-        most_cached: int = 50_000,
+        most_cached: int = 10_000,
     ) -> None:
         self._odoo = odoo
         self._context = context
