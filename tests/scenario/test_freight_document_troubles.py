@@ -218,6 +218,32 @@ async def test_a_taker_that_cannot_be_told_asks_for_the_xml(
     office.assert_posted(document)
 
 
+async def test_a_cte_of_annulment_is_never_paid(office: Office) -> None:
+    """Nothing of Odoo's fields tells the type: by the key, the XML that Odoo keeps is read."""
+    document = office.document()
+    annulment = document.xml.replace("<tpCTe>0</tpCTe>", "<tpCTe>2</tpCTe>")
+    assert annulment != document.xml
+    content = base64.b64encode(annulment.encode()).decode()
+    office.person(DFE, "write", [document.dfe_id], {"l10n_br_xml_dfe": content})
+
+    posting = await office.run(await office.post(document, "key"))
+
+    assert (posting.status, posting.code, posting.step) == ("failed", "wrong_type", 0)
+    assert "type annulment" in (posting.message or "")
+    assert office.calls() == {}
+
+
+async def test_a_freight_without_xml_in_odoo_is_posted_by_its_key(office: Office) -> None:
+    """Where every payable type is posted, the type is not worth stopping for."""
+    document = office.document()
+    office.person(DFE, "write", [document.dfe_id], {"l10n_br_xml_dfe": False})
+
+    posting = await office.run(await office.post(document, "key"))
+
+    assert posting.status == "completed"
+    office.assert_posted(document)
+
+
 async def test_a_broken_cnpj_in_odoo_is_told(office: Office) -> None:
     """A CNPJ with wrong check digits names nobody."""
     document = office.document(taker_code="3", taker_company="plant")

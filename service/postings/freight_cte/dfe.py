@@ -384,21 +384,28 @@ async def _taker_in_xml(work: FreightWork, dfe: Record) -> str:
 
 
 async def _check_type(work: FreightWork, dfe: Record) -> None:
-    """Read the type of a CTe that was named by its key only; with the XML it is known already."""
-    if work.profile.takes_every_type or work.subject.taker_cnpj is not None:
+    """Refuse a CTe that was named by its key only and is of a type that is not posted.
+
+    With the XML the type is known already. Without one in Odoo either, it matters only where the
+    profile leaves out some type that has to be paid: a CTe of annulment, which has not, comes from
+    no carrier any more.
+    """
+    if work.subject.taker_cnpj is not None:
         return
     try:
-        document = await _document(work, dfe)
+        document, reason = await _document(work, dfe), "it has no XML"
     except (InvalidInput, binascii.Error) as error:
-        raise _unknown_type(dfe, str(error)) from error
+        document, reason = None, str(error)
     if document is None:
-        raise _unknown_type(dfe, "it has no XML")
+        if work.profile.takes_every_type:
+            return
+        raise _unknown_type(dfe, reason)
     if document.type not in work.profile.types:
         raise Halt(
             "wrong_type",
             f"The CTe of document {dfe.id} is of type {document.type}; posted are: "
-            f"{', '.join(work.profile.types)}. Cancel this posting, and post the CTe as another "
-            "kind.",
+            f"{', '.join(work.profile.types)}. Cancel this posting; where another kind takes that "
+            "type, post the CTe as that one.",
         )
 
 
