@@ -17,6 +17,9 @@ Eclusa
     ├── InsufficientScope    the API key has not the scope that is needed
     ├── ConnectionNotAllowed the API key is for other connections
     ├── UnknownName          a connection, kind, posting or job that does not exist
+    ├── IdempotencyKeyReused the Idempotency-Key was given to another request
+    ├── IdempotencyInProgress the first request with that key is still being carried out
+    ├── AnswerNotKept        the request was carried out, and its answer held a secret
     ├── LivePosting          the document has a live posting already
     ├── LiveRun              the sync runs already on that connection
     └── WrongStatus          the posting's status does not allow it
@@ -229,6 +232,44 @@ class UnknownName(Refused):
     def __str__(self) -> str:
         known = f"; known: {', '.join(self.known)}" if self.known else ""
         return f"there is no {self.what} {self.name!r}{known}"
+
+
+@dataclass
+class IdempotencyKeyReused(Refused):
+    """The Idempotency-Key was given to another request before."""
+
+    key: str
+    code = "idempotency_key_reused"
+
+    def __str__(self) -> str:
+        return f"the Idempotency-Key {self.key!r} was given to another request: take a new one"
+
+
+@dataclass
+class IdempotencyInProgress(Refused):
+    """The first request with this Idempotency-Key is still being carried out."""
+
+    key: str
+    code = "idempotency_in_progress"
+
+    def __str__(self) -> str:
+        return f"the request with the Idempotency-Key {self.key!r} is still being carried out"
+
+
+@dataclass
+class AnswerNotKept(Refused):
+    """The request was carried out; its answer held a secret, and is not repeated."""
+
+    key: str
+    location: str | None
+    code = "idempotency_answer_not_kept"
+
+    def __str__(self) -> str:
+        made = f" what it made is {self.location};" if self.location else ""
+        return (
+            f"the request with the Idempotency-Key {self.key!r} was carried out;{made} its answer "
+            "held a secret, which is told once and kept nowhere"
+        )
 
 
 @dataclass

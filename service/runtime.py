@@ -14,6 +14,7 @@ from service import connections, jobs, postings, progress, syncs
 from service.database import Database
 from service.errors import Misconfigured
 from service.events import Events
+from service.idempotency import Idempotency
 from service.keys import Keys
 from service.locks import Locks
 from service.posting.ledger import Ledger
@@ -52,6 +53,7 @@ class Runtime:
     rows: Rows
     progress: progress.Book
     keys: Keys
+    idempotency: Idempotency
 
 
 def _redis(url: str) -> Redis:
@@ -108,4 +110,5 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             rows=Rows(database),
             progress=book,
             keys=keys,
+            idempotency=Idempotency(database, keep=settings.idempotency_kept),
         )

@@ -71,6 +71,10 @@ class Settings(BaseSettings):
     lock_ttl_seconds: float = Field(default=15.0, gt=0)
     event_ttl_seconds: float = Field(default=3600.0, gt=0)
 
+    idempotency_hours: float = Field(
+        default=24.0, gt=0, description="how long the answer to an Idempotency-Key is kept"
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 
@@ -88,6 +92,11 @@ class Settings(BaseSettings):
     def plan_limit(self) -> timedelta:
         """How long a plan may take."""
         return timedelta(seconds=self.plan_seconds)
+
+    @property
+    def idempotency_kept(self) -> timedelta:
+        """How long the answer to an Idempotency-Key is kept."""
+        return timedelta(hours=self.idempotency_hours)
 
     @property
     def lock_ttl(self) -> timedelta:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Text,
     Uuid,
@@ -411,3 +412,24 @@ class ApiKeyRow(Base):
     last_used_at: Mapped[dt.datetime | None]
     revoked_at: Mapped[dt.datetime | None]
     revoked_by: Mapped[str | None]
+
+
+class IdempotencyRow(Base):
+    """A key that a caller gave to a request, and how that was answered.
+
+    `owner` is the API key. Without `status` it is still being carried out, by whoever has `claim`,
+    and free again after `claimed_until`. Without `body` the answer held what is not kept.
+    """
+
+    __tablename__ = "idempotency_record"
+    __table_args__ = (Index("ix_idempotency_record_expires_at", "expires_at"),)
+
+    owner: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    claim: Mapped[uuid.UUID]
+    claimed_until: Mapped[dt.datetime]
+    expires_at: Mapped[dt.datetime]
+    status: Mapped[int | None]
+    headers: Mapped[dict[str, Any]]
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)

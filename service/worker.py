@@ -26,7 +26,7 @@ from pgqueuer.adapters.cli.supervisor import run as supervise
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
 from pgqueuer.core.applications import PgQueuer
 
-from service import jobs, workers
+from service import idempotency, jobs, workers
 from service.errors import DatabaseUnavailable
 from service.keeper import Context, Keeper
 from service.posting.engine import Engine
@@ -196,6 +196,7 @@ class Worker:
         async with self._runtime.database.transaction() as connection:
             found = await jobs.recover_forgotten(connection)
             await workers.forget_old(connection)
+            await idempotency.forget_expired(connection)
         if found:
             log.warning("job_missing", ids=[str(one) for one in found])
 

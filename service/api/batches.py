@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.api import problems, rows
 from service.api.auth import Caller
-from service.api.bodies import FORM, FormRoute, JsonRoute, Text
+from service.api.bodies import FORM, Text
 from service.api.dependencies import CurrentRuntime, MayPost, MayRead
+from service.api.idempotency import OnceFormRoute, OnceRoute
 from service.api.postings import (
     DEFINITIONS,
     MOST_ITEMS,
@@ -32,8 +33,8 @@ from service.posting.step import AnyDefinition
 from service.runtime import Runtime
 from service.sheets.lines import MOST_BYTES
 
-router = APIRouter(prefix="/v1/postings/batch", tags=["postings"], route_class=JsonRoute)
-files = APIRouter(prefix="/v1/postings/batch", route_class=FormRoute, include_in_schema=False)
+router = APIRouter(prefix="/v1/postings/batch", tags=["postings"], route_class=OnceRoute)
+files = APIRouter(prefix="/v1/postings/batch", route_class=OnceFormRoute, include_in_schema=False)
 """The form of the same path, which is asked first; it is described with the JSON's route."""
 
 MOST_POSTINGS = 1_000

@@ -11,13 +11,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerialize
 
 from service.api import problems
 from service.api.auth import Caller
-from service.api.bodies import JsonRoute, Text
+from service.api.bodies import Text
 from service.api.dependencies import CurrentRuntime, MayAdminister
+from service.api.idempotency import OnceRoute
 from service.errors import ConnectionNotAllowed, InvalidInput, Problem, UnknownName
 from service.keys import SCOPES, Key, Scope
 from service.runtime import Runtime
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=OnceRoute)
 
 MOST_CONNECTIONS = 100
 ALL = "all connections"

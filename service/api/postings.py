@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from service import postings
 from service.api import problems
 from service.api.auth import Caller
-from service.api.bodies import JsonRoute, Text
+from service.api.bodies import Text
 from service.api.dependencies import CurrentRuntime, MayPost, MayRead
+from service.api.idempotency import OnceRoute
 from service.errors import InvalidInput, Problem
 from service.posting.chain import DamageKind
 from service.posting.ledger import Entry, Posting
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from service.posting import audit
     from service.posting.step import Actor, AnyDefinition, Profile
 
-router = APIRouter(prefix="/v1/postings", tags=["postings"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/postings", tags=["postings"], route_class=OnceRoute)
 
 MOST_ITEMS = 200
 Status = Literal[

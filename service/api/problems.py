@@ -33,6 +33,9 @@ STATUS: Mapping[type[Exception], int] = {
     errors.InvalidInput: 422,
     errors.UnknownName: 404,
     errors.FileKnown: 409,
+    errors.IdempotencyKeyReused: 422,
+    errors.IdempotencyInProgress: 409,
+    errors.AnswerNotKept: 409,
     errors.LivePosting: 409,
     errors.OtherKind: 409,
     errors.WrongStatus: 409,
@@ -61,6 +64,9 @@ IN_PATH = ("posting", "batch", "run", "schedule", "mirror", "key")
 
 FACTS = ("posting_id", "batch_id", "run_id", "scope")
 """What a problem tells of an error besides its sentence, where the error has it."""
+
+IN_PROGRESS_SECONDS = 1
+"""When to ask again for the answer to a request that is still being carried out."""
 
 MOST_FIELDS = 20
 LONGEST_NAME = 200
@@ -204,15 +210,22 @@ def of_error(error: Exception) -> ProblemResponse:
             return response(status, code, str(error))
         case errors.EclusaError() if status < http.HTTPStatus.INTERNAL_SERVER_ERROR:
             facts = {name: getattr(error, name) for name in FACTS if hasattr(error, name)}
-            return response(status, code, str(error), **facts, headers=_challenge(error))
+            return response(status, code, str(error), **facts, headers=_headers(error))
         case _:
             log.error("request_failed", code=code, exc_info=error)
             return response(status, code, _public(status), headers=_retry_after(status))
 
 
-def _challenge(error: errors.EclusaError) -> dict[str, str]:
-    """What key to send, as RFC 6750 says it; a request without one is told no error."""
+def _headers(error: errors.EclusaError) -> dict[str, str]:
+    """What a program does next: when to ask again, where to look, or what key to send.
+
+    The last as RFC 6750 says it; a request without a key is told no error.
+    """
     match error:
+        case errors.IdempotencyInProgress():
+            return {"Retry-After": str(IN_PROGRESS_SECONDS)}
+        case errors.AnswerNotKept(location=str() as location):
+            return {"Location": location}
         case errors.KeyRefused(reason="missing"):
             said = ""
         case errors.KeyRefused():

@@ -12,14 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.api import problems
 from service.api.auth import Caller
-from service.api.bodies import JsonRoute, Text
+from service.api.bodies import Text
 from service.api.dependencies import CurrentRuntime, MayRead, MaySync, SyncName
+from service.api.idempotency import OnceRoute
 from service.errors import InvalidInput, Problem, UnknownName
 from service.runtime import Runtime
 from service.sync.runs import Mode, NewRun, Status, SyncRun
 from service.sync.schedules import Schedule, ScheduledMode, Timetable, is_cron
 
-router = APIRouter(prefix="/v1/syncs", tags=["syncs"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/syncs", tags=["syncs"], route_class=OnceRoute)
 
 MOST_ITEMS = 200
 MOST_KEYS = 1_000
