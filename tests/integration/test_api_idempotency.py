@@ -161,7 +161,7 @@ async def test_a_malformed_key_is_refused(stage: Stage, path: str, key: str) -> 
     """It is told like any wrong field, and nothing is done."""
     body = stage.body() if path == PATH else {"items": [stage.body()]}
     response = await stage.client.post(
-        path, json=body, headers={"Idempotency-Key": key.encode("latin-1")}
+        path, json=body, headers={b"Idempotency-Key": key.encode("latin-1")}
     )
 
     problem(response, 422, "idempotency-key")
