@@ -7,13 +7,14 @@ import tomllib
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.database import forbid_open_transaction
 from service.errors import Misconfigured, UnknownName
+from service.odoo import json2
 from service.odoo.client import Client
 from service.odoo.transport import Connection
 from service.posting.step import Deployment
@@ -48,7 +49,7 @@ class ConnectionConfig(BaseModel):
     login: str = Field(min_length=1)
     secret: str | None = Field(default=None, min_length=1, repr=False)
     secret_env: str | None = Field(default=None, min_length=1)
-    protocol: Literal["jsonrpc"] = "jsonrpc"
+    protocol: json2.Protocol = "jsonrpc"
     timeout_seconds: float = Field(default=90, gt=0)
     connect_timeout_seconds: float = Field(default=10, gt=0)
     max_connections: int = Field(default=64, ge=1)
@@ -172,8 +173,10 @@ class Connections:
         if name not in self._config.connections:
             raise UnknownName("connection", name, self.names)
         if name not in self._clients:
-            connection = self._config.connections[name].connection(name)
-            client = Client(connection, guard=forbid_open_transaction)
+            config = self._config.connections[name]
+            connection = config.connection(name)
+            wire = json2.choose(config.protocol, connection, guard=forbid_open_transaction)
+            client = Client(connection, guard=forbid_open_transaction, wire=wire)
             self._clients[name] = client
             self._stack.push_async_callback(client.close)
         return self._clients[name]

@@ -238,9 +238,9 @@ class Client:
         answer = await self._service("common", "version", (), timeout_seconds)
         match answer:
             case {"server_version": str() as text, "server_serie": str() as series}:
-                number = series.rpartition("~")[2].partition(".")[0]
-                if number.isdecimal():
-                    return Version(text=text, series=series, major=int(number))
+                major = transport.major_of(series)
+                if major is not None:
+                    return Version(text=text, series=series, major=major)
         raise _shape_error("common", "version", "a version")
 
     async def databases(self, *, timeout_seconds: float | None = None) -> list[str]:

@@ -196,7 +196,7 @@ class JsonRpcTransport:
     def result(self, call: Call, response: httpx.Response) -> Any:
         """Read the result out of an HTTP answer."""
         if response.status_code != HTTPStatus.OK:
-            raise _status_error(call, response)
+            raise status_error(call, response)
         try:
             answer = _decoder.decode(response.content)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -220,16 +220,20 @@ class JsonRpcTransport:
                 call.method,
                 call.worst,
             )
+        self.log_fault(call, data)
+        message = self.connection.redacted(str(data.get("message") or "").strip())
+        return fault(call, name, message)
+
+    def log_fault(self, call: Call, data: Mapping[str, Any]) -> None:
+        """Log an exception of Odoo with its traceback, which goes nowhere else."""
         log.debug(
             "odoo_fault",
             connection=self.connection.name,
             model=call.model,
             method=call.method,
-            exception=name,
+            exception=data["name"],
             traceback=self.connection.redacted(str(data.get("debug") or "")),
         )
-        message = self.connection.redacted(str(data.get("message") or "").strip())
-        return fault(call, name, message)
 
     async def close(self) -> None:
         """Close the connections; every later call is `Unreachable`."""
@@ -262,17 +266,43 @@ class _Answer(msgspec.Struct):
 
 # Python's JSON lets NaN and Infinity pass; here such an answer is refused, as no amount is NaN.
 _decoder = msgspec.json.Decoder(_Answer, float_hook=Decimal)
+_json_decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 def _encoded(call: Call) -> bytes:
-    """Build the request body; raises InvalidCall for a value that JSON or Odoo cannot take."""
+    params = {"service": call.service, "method": call.procedure, "args": call.args}
+    return encode(call, {"jsonrpc": "2.0", "id": 1, "method": "call", "params": params})
+
+
+def encode(call: Call, body: Mapping[str, Any]) -> bytes:
+    """Build a request body; raises InvalidCall for a value that JSON or Odoo cannot take."""
     try:
-        params = {"service": call.service, "method": call.procedure, "args": outgoing(call.args)}
-        return _encoder.encode({"jsonrpc": "2.0", "id": 1, "method": "call", "params": params})
+        return _encoder.encode(outgoing(body))
     except (TypeError, ValueError) as error:
         raise errors.InvalidCall(
             f"the arguments cannot be sent: {error}", call.model, call.method, errors.Effect.NONE
+        ) from error
+
+
+def parse(content: bytes) -> Any:
+    """Read any JSON, numbers with a fraction as Decimal; raises ValueError."""
+    try:
+        return _json_decoder.decode(content)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from error
+
+
+def decode(call: Call, content: bytes) -> Any:
+    """Read an answer that is bare JSON; raises UnexpectedAnswer for anything else."""
+    try:
+        return parse(content)
+    except ValueError as error:
+        raise errors.UnexpectedAnswer(
+            "the answer is not JSON: is this the address of an Odoo?",
+            call.model,
+            call.method,
+            call.worst,
         ) from error
 
 
@@ -429,7 +459,8 @@ nor is 408, which a proxy may send for a slow answer.
 """
 
 
-def _status_error(call: Call, response: httpx.Response) -> errors.OdooError:
+def status_error(call: Call, response: httpx.Response) -> errors.OdooError:
+    """Choose the error for an HTTP answer in which Odoo itself names no exception."""
     status = response.status_code
     if status in GATEWAY:
         return errors.GatewayError(
@@ -446,6 +477,13 @@ def _status_error(call: Call, response: httpx.Response) -> errors.OdooError:
 
 
 # What Odoo says
+
+
+def major_of(series: str) -> int | None:
+    """The number of a series: 17 of `17.0` and of `saas~17.2`; None of anything else."""
+    number = series.rpartition("~")[2].partition(".")[0]
+    return int(number) if number.isdecimal() else None
+
 
 FAULTS: Mapping[str, type[errors.Fault]] = {
     "odoo.exceptions.AccessError": errors.AccessDenied,

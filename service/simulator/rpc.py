@@ -133,7 +133,7 @@ async def _common(line: Line, database: str, method: str, args: Any) -> Outcome:
     if method in {"login", "authenticate"}:
         name, login, password = list(args)[:3]
         check_database(database, name)
-        user_id = line.world.log_in(login, password)
+        user_id = line.world.log_in(login, password, keys=True)
         return await line.deliver_service("common", method, user_id or False)
     raise errors.PythonError("Exception", f"Method not found: {method}")
 

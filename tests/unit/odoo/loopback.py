@@ -244,3 +244,13 @@ def in_turn(*handlers: Handler) -> Handler:
         await (left.pop(0) if len(left) > 1 else left[0])(asked, reply)
 
     return answer
+
+
+async def uid(_: Asked, reply: Reply) -> None:
+    """Tell over JSON-2 that the key is one of user 7."""
+    await reply.json({"lang": "en_US", "tz": "UTC", "uid": 7})
+
+
+async def login(_: Asked, reply: Reply) -> None:
+    """Tell over JSON-2 that user 7 is the one of the connection."""
+    await reply.json([{"id": 7, "login": "robot"}])
