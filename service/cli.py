@@ -40,6 +40,7 @@ from service.demos import DEMOS
 from service.errors import EclusaError, LiveRun, Misconfigured
 from service.odoo.client import diagnose
 from service.odoo.errors import OdooError
+from service.odoo.json2 import Protocol  # noqa: TC001  typer reads the annotation
 from service.runtime import open_runtime
 from service.settings import Settings
 from service.sheets import template as sheet
@@ -457,11 +458,14 @@ def demo(
     kind: Annotated[str, typer.Option(help=f"kind of posting: {', '.join(DEMOS)}")] = "freight_cte",
     keep: Annotated[bool, typer.Option(help="stay up afterwards, until Ctrl-C")] = False,
     documents: Annotated[int, typer.Option(help="additional clean documents", min=0)] = 0,
+    protocol: Annotated[
+        Protocol, typer.Option(help="of the calls to Odoo: 17 for jsonrpc, 19 for the others")
+    ] = "jsonrpc",
 ) -> None:
     """Post documents into a simulated Odoo, with kills, timeouts and double clicks."""
     if kind not in DEMOS:
         raise typer.BadParameter(f"{kind!r} is none of {', '.join(DEMOS)}", param_hint="--kind")
-    _run(DEMOS[kind](out, keep=keep, more_documents=documents).run())
+    _run(DEMOS[kind](out, keep=keep, more_documents=documents, protocol=protocol).run())
 
 
 @keys_app.command("create")

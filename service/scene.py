@@ -30,10 +30,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from service.odoo.json2 import Protocol
+
 CONNECTION = "main"
 DATABASE = "eclusa"
 LOGIN = "admin"
 SECRET = "admin"  # noqa: S105  the simulator's, on loopback, for as long as the demonstration runs
+API_KEY = "simulator-api-key"  # one of LOGIN; also in place of the password
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 HEARTBEAT_SECONDS = 2.0
@@ -50,14 +53,15 @@ def configuration(seed: Mapping[str, Any], url: str, timings: str = "") -> str:
     return connection(url) + freight_profile(seed) + timings
 
 
-def connection(url: str) -> str:
+def connection(url: str, protocol: Protocol = "jsonrpc") -> str:
     """The table of a connection to the simulator at `url`."""
     lines = [
         f"[connections.{CONNECTION}]",
         f'url = "{url}"',
         f'database = "{DATABASE}"',
         f'login = "{LOGIN}"',
-        f'secret = "{SECRET}"',
+        f'secret = "{SECRET if protocol == "jsonrpc" else API_KEY}"',
+        f'protocol = "{protocol}"',
     ]
     return "\n".join(lines) + "\n"
 
@@ -141,6 +145,7 @@ async def open_scene(
     *,
     tables: Callable[[Mapping[str, Any]], str],
     simulator: tuple[str, ...] = (),
+    protocol: Protocol = "jsonrpc",
 ) -> AsyncIterator[Scene]:
     """Open everything but workers.
 
@@ -168,7 +173,7 @@ async def open_scene(
         url = await _start_announced(stack, folder, environment, "simulator", *arguments)
         odoo = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=60))
         seed = (await odoo.get("/simulator/seed")).raise_for_status().json()
-        text = connection(url) + tables(seed)
+        text = connection(url, protocol) + tables(seed)
         (folder / "eclusa.toml").write_text(text, encoding="utf-8")
         _say(console, "starting the API")
         api_url = await _start_announced(stack, folder, environment, "api", "serve", "--no-worker")

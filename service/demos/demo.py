@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from service.odoo.json2 import Protocol
+
     Play = Callable[[Any], Awaitable[None]]
 
 POSTING_SECONDS = 60.0
@@ -82,13 +84,26 @@ class Demo(ABC, Generic[CaseT]):
     size: ClassVar[str] = "amount"
     proof: ClassVar[str]
 
-    def __init__(self, console: Console, *, keep: bool = False, more_documents: int = 0) -> None:
+    def __init__(
+        self,
+        console: Console,
+        *,
+        keep: bool = False,
+        more_documents: int = 0,
+        protocol: Protocol = "jsonrpc",
+    ) -> None:
         self._console = console
+        self._protocol = protocol
         self._keep = keep
         self._more_documents = more_documents
         self._cases: list[CaseT] = []
         self._total_steps = 0
         self._live: Live | None = None
+
+    @property
+    def odoo_version(self) -> int:
+        """The version of the simulated Odoo: the older one where its protocol is enough."""
+        return 17 if self._protocol == "jsonrpc" else 19
 
     # -- what a kind has of its own ----------------------------------------------------------
 
@@ -113,7 +128,12 @@ class Demo(ABC, Generic[CaseT]):
     async def run(self) -> int:
         """Run it and answer the exit code: 0 when everything was as it should be."""
         begun = time.monotonic()
-        async with open_scene(self._console, tables=self.tables) as self._scene:
+        async with open_scene(
+            self._console,
+            tables=self.tables,
+            simulator=("--version", str(self.odoo_version)),
+            protocol=self._protocol,
+        ) as self._scene:
             await self._scene.start_worker()
             self._cases = await self.arrive()
             with self._screen():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from service import scene
 from service.demos.demo import CUT, LATE, Case, Demo
+from service.postings.title_settlement import dialect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +22,6 @@ DAY = "2026-11-24"
 SECONDS = {"create_principal": 1.5, "post_principal": 5, "reconcile_principal": 5}
 PARTS = ("principal", "discount")
 OWED = "1000.00"
-REFERENCE = "ref"
-"""Where a payment's reference stands in Odoo 17, which the simulated one is."""
 
 Payment = tuple[str, Decimal, bool]
 """Purpose, amount, and whether it is posted and reconciled."""
@@ -182,12 +181,13 @@ class SettlementDemo(Demo[SettlementCase]):
     async def _payments(self, case: SettlementCase) -> list[Payment]:
         """The title's payments, by their references."""
         name = f"NF {case.title['number']}/1 "
-        found = await self.records(PAYMENT, [REFERENCE, "=like", f"{name}%"])
+        words = dialect.of(self.odoo_version)
+        found = await self.records(PAYMENT, [words.reference, "=like", f"{name}%"])
         return [
             (
-                payment[REFERENCE].removeprefix(name).split()[0],
+                payment[words.reference].removeprefix(name).split()[0],
                 Decimal(str(payment["amount"])),
-                payment["state"] == "posted" and payment["is_reconciled"],
+                payment["state"] in words.posted and payment["is_reconciled"],
             )
             for payment in found
         ]

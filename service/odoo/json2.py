@@ -85,12 +85,15 @@ class Json2Transport:
 
     async def _execute(self, call: Call) -> Any:
         *_, model, method, args, kwargs = call.args
-        body = signatures.named(model, method, args, kwargs)
-        answer = await self._post(call, model, method, body)
-        created_one = method == "create" and bool(args) and isinstance(args[0], Mapping)
-        # JSON-2 answers a list even to the values of one record.
+        # JSON-2 creates lists of records; the values of one are answered by its id, not by a list.
+        creates_one = method == "create" and bool(args) and isinstance(args[0], Mapping)
+        if creates_one:
+            args = [[args[0]], *args[1:]]
+        answer = await self._post(
+            call, model, method, signatures.named(model, method, args, kwargs)
+        )
         match answer:
-            case [record_id] if created_one:
+            case [record_id] if creates_one:
                 return record_id
             case _:
                 return answer

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import select
 
 from service import documents, jobs
+from service.odoo import json2
 from service.odoo.client import Client, RetryPolicy
 from service.odoo.prefetch import Prefetch
 from service.odoo.records import Record
-from service.odoo.transport import Connection
+from service.odoo.transport import Connection, no_guard
 from service.simulator.app import Simulator, SimulatorSettings
 from service.simulator.bulk import BulkOptions
 from service.sync.definition import Column, Definition
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from service.database import Database
+    from service.odoo.json2 import Protocol
 
 LINE = "sale.order.line"
 SILENCE = timedelta(seconds=1)
@@ -153,6 +155,7 @@ async def syncing(
     rows: BulkOptions | None = None,
     version: Literal[17, 19] = 17,
     definition: Definition = LINES,
+    protocol: Protocol = "jsonrpc",
 ) -> AsyncIterator[Syncing]:
     """A source with so many lines, or with `rows`, and an empty mirror."""
     wanted = rows or BulkOptions(sale_lines=lines, products=20, partners=20)
@@ -164,10 +167,11 @@ async def syncing(
             url=simulator.url,
             database=options.database,
             login=options.login,
-            secret=options.password,
+            secret=options.api_key if protocol == "json2" else options.password,
         )
         once = RetryPolicy(attempts=1)
-        async with Client(connection, retry=once) as odoo:
+        wire = json2.choose(protocol, connection, guard=no_guard)
+        async with Client(connection, retry=once, wire=wire) as odoo:
             runs = Runs(database, jobs.SYNC_RUNS.enqueue, unheard)
             yield Syncing(database, simulator, odoo, runs, definition)
 
