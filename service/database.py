@@ -7,17 +7,14 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from asyncpg import exceptions
-from sqlalchemy import ARRAY, cast, column, exc, func, literal
+from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from service import documents
 from service.errors import DatabaseUnavailable, TransactionOpen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
-
-    from sqlalchemy import TableValuedAlias
-    from sqlalchemy.types import TypeEngine
+    from collections.abc import AsyncIterator, Iterator
 
 _transaction_open: ContextVar[bool] = ContextVar("transaction_open", default=False)
 
@@ -113,19 +110,6 @@ class Database:
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
-
-
-def table_of(
-    columns: Sequence[tuple[str, TypeEngine[Any]]], rows: Sequence[Sequence[Any]]
-) -> TableValuedAlias:
-    """Rows as a table of a statement: one parameter a column, however many they are."""
-    values = zip(*rows, strict=True)
-    arrays = [
-        cast(literal(list(given), ARRAY(kind)), ARRAY(kind))
-        for (_, kind), given in zip(columns, values, strict=True)
-    ]
-    named = (column(name, kind) for name, kind in columns)
-    return func.unnest(*arrays).table_valued(*named, name="given").render_derived()
 
 
 async def driver_connection(connection: AsyncConnection) -> Any:

@@ -151,24 +151,27 @@ class Events:
         self._replays = asyncio.Semaphore(REPLAYS_AT_ONCE)
         self._deaf_until = 0.0
 
-    async def publish(self, event: Event) -> None:
-        """Tell the listeners. PostgreSQL has the event already: a failure only delays them."""
+    async def publish(self, *events: Event) -> None:
+        """Tell the listeners. PostgreSQL has the events already: a failure only delays them."""
         forbid_open_transaction()
-        fields: dict[Any, Any] = {
-            "job": str(event.job_id),
-            "id": event.id,
-            "type": event.type,
-            "data": event.text,
-        }
         try:
-            async with self._brief():
-                await self._publish(
-                    keys=_keys(event.job_id),
-                    args=[event.id, event.type, event.text, self._ttl_ms, JOB_LENGTH],
-                )
-                await self._redis.xadd(ALL_JOBS, fields, maxlen=ALL_JOBS_LENGTH)
+            async with self._brief(), self._redis.pipeline(transaction=False) as pipeline:
+                for event in events:
+                    await self._publish(
+                        keys=_keys(event.job_id),
+                        args=[event.id, event.type, event.text, self._ttl_ms, JOB_LENGTH],
+                        client=pipeline,
+                    )
+                    fields: dict[Any, Any] = {
+                        "job": str(event.job_id),
+                        "id": event.id,
+                        "type": event.type,
+                        "data": event.text,
+                    }
+                    pipeline.xadd(ALL_JOBS, fields, maxlen=ALL_JOBS_LENGTH)
+                await pipeline.execute()
         except (RedisError, OSError) as error:
-            log.warning("event_not_published", job_id=str(event.job_id), error=str(error))
+            log.warning("event_not_published", job_id=str(events[0].job_id), error=str(error))
 
     async def latest(self, job_id: UUID) -> Event | None:
         """The last event that Redis was told of; None when it has none."""

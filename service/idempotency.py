@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import structlog
-from sqlalchemy import Integer, LargeBinary, Text, Uuid, delete, func, or_, select, update
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy import Interval, bindparam, delete, func, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
 
-from service import documents
-from service.database import table_of
+from service.bulk import Given
 from service.errors import (
     AnswerNotKept,
     DatabaseUnavailable,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.sql.dml import ReturningInsert
 
     from service.database import Database
 
@@ -68,15 +68,31 @@ class Answer:
     replayed: bool = False
 
 
-_COLUMNS = (
-    ("owner", Uuid()),
-    ("key", Text()),
-    ("fingerprint", Text()),
-    ("claim", Uuid()),
-    ("status", Integer()),
-    ("headers", Text()),
-    ("body", LargeBinary()),
+_GIVEN = Given(
+    IdempotencyRow, ("owner", "key", "fingerprint", "claim", "status", "headers", "body")
 )
+
+
+def _claiming() -> ReturningInsert[tuple[UUID]]:
+    """Claims the keys that are given, as far as they are free; answers the claims."""
+    now = func.clock_timestamp()
+    until = {
+        "claimed_until": now + bindparam("lease", type_=Interval),
+        "expires_at": now + bindparam("keep", type_=Interval),
+    }
+    names = [*_GIVEN.names, *until]
+    new = insert(IdempotencyRow).from_select(names, select(*_GIVEN.columns, *until.values()))
+    return new.on_conflict_do_update(
+        index_elements=["owner", "key"],
+        set_={name: new.excluded[name] for name in names if name not in ("owner", "key")},
+        where=or_(
+            IdempotencyRow.expires_at <= now,
+            IdempotencyRow.status.is_(None) & (IdempotencyRow.claimed_until <= now),
+        ),
+    ).returning(IdempotencyRow.claim)
+
+
+_CLAIM = _claiming()
 
 
 async def enter(
@@ -92,61 +108,26 @@ async def enter(
     for transactions that claimed the same keys; in the order of the keys, so not in a circle.
     """
     ordered = sorted(entries, key=lambda ticket: (ticket.owner, ticket.key))
-    claimed = set(await connection.scalars(_claim(ordered, entries, keep, lease)))
+    rows = [{**ticket.__dict__, **_columns(entries[ticket])} for ticket in ordered]
+    given = {**_GIVEN.parameters(rows), "lease": lease, "keep": keep}
+    claimed = set(await connection.scalars(_CLAIM, given))
     refused = [ticket for ticket in ordered if ticket.claim not in claimed]
     return await _standing(connection, refused) if refused else {}
 
 
-def _claim(
-    tickets: list[Ticket],
-    answers: Mapping[Ticket, Answer | None],
-    keep: timedelta,
-    lease: timedelta,
-) -> Any:
-    given = table_of(
-        _COLUMNS, [(*_identity(ticket), *_columns(answers[ticket])) for ticket in tickets]
-    )
-    now = func.clock_timestamp()
-    row = select(
-        *(
-            given.c[name].cast(JSONB) if name == "headers" else given.c[name]
-            for name, _ in _COLUMNS
-        ),
-        now + lease,
-        now + keep,
-    )
-    names = [name for name, _ in _COLUMNS] + ["claimed_until", "expires_at"]
-    new = insert(IdempotencyRow).from_select(names, row)
-    return new.on_conflict_do_update(
-        index_elements=["owner", "key"],
-        set_={name: new.excluded[name] for name in names if name not in ("owner", "key")},
-        where=or_(
-            IdempotencyRow.expires_at <= now,
-            IdempotencyRow.status.is_(None) & (IdempotencyRow.claimed_until <= now),
-        ),
-    ).returning(IdempotencyRow.claim)
-
-
-def _identity(ticket: Ticket) -> tuple[UUID, str, str, UUID]:
-    return ticket.owner, ticket.key, ticket.fingerprint, ticket.claim
-
-
-def _columns(answer: Answer | None) -> tuple[int | None, str, bytes | None]:
+def _columns(answer: Answer | None) -> dict[str, Any]:
     if answer is None:
-        return None, "{}", None
-    return answer.status, documents.to_json(dict(answer.headers)), answer.body
+        return {"status": None, "headers": {}, "body": None}
+    return {"status": answer.status, "headers": dict(answer.headers), "body": answer.body}
 
 
 async def _standing(
     connection: AsyncConnection, tickets: list[Ticket]
 ) -> Mapping[Ticket, Answer | Refused]:
     """What is recorded under keys that are taken."""
-    keys = table_of((("owner", Uuid()), ("key", Text())), [(one.owner, one.key) for one in tickets])
-    rows = await connection.execute(
-        select(IdempotencyRow).join(
-            keys, (IdempotencyRow.owner == keys.c.owner) & (IdempotencyRow.key == keys.c.key)
-        )
-    )
+    identity = tuple_(IdempotencyRow.owner, IdempotencyRow.key)
+    keys = [(ticket.owner, ticket.key) for ticket in tickets]
+    rows = await connection.execute(select(IdempotencyRow).where(identity.in_(keys)))
     found = {(row.owner, row.key): row for row in rows}
     return {ticket: _recorded(ticket, found.get((ticket.owner, ticket.key))) for ticket in tickets}
 
@@ -166,11 +147,8 @@ def _recorded(ticket: Ticket, row: Any) -> Answer | Refused:
 async def settle(connection: AsyncConnection, answers: Mapping[Ticket, Answer]) -> None:
     """Record the answers under keys that are still claimed by these tickets."""
     for ticket, answer in answers.items():
-        status, headers, body = _columns(answer)
         await connection.execute(
-            update(IdempotencyRow)
-            .where(*_own(ticket))
-            .values(status=status, headers=documents.from_json(headers), body=body)
+            update(IdempotencyRow).where(*_own(ticket)).values(**_columns(answer))
         )
 
 

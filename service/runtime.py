@@ -17,13 +17,14 @@ from service.events import Events
 from service.idempotency import Idempotency
 from service.keys import Keys
 from service.locks import Locks
+from service.posting.intake import Intake
 from service.posting.ledger import Ledger
 from service.sync.rows import Rows
 from service.sync.runs import Runs
 from service.sync.schedules import Schedules
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from service.connections import Connections
     from service.posting import audit
@@ -54,6 +55,7 @@ class Runtime:
     progress: progress.Book
     keys: Keys
     idempotency: Idempotency
+    intake: Intake
 
 
 def _redis(url: str) -> Redis:
@@ -84,6 +86,9 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         async def announce(record: audit.Record, total_steps: int) -> None:
             await events.publish(progress.event(record, total_steps))
 
+        async def announce_all(records: Sequence[tuple[audit.Record, int]]) -> None:
+            await events.publish(*(progress.event(*record) for record in records))
+
         async def announce_batch(event: BatchEvent) -> None:
             await events.publish(progress.batch_event(event))
 
@@ -93,6 +98,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         keys = Keys(database)
         stack.push_async_callback(keys.close)
         ledger = Ledger(database, jobs.POSTINGS.enqueue, announce, announce_batch)
+        intake = Intake(database, ledger, announce_all, keep=settings.idempotency_kept)
+        stack.push_async_callback(intake.close)
         runs = Runs(database, jobs.SYNC_RUNS.enqueue, announce_run)
         book = progress.Book(ledger, runs)
         events = Events(redis, ttl=settings.event_ttl, history=book.history)
@@ -111,4 +118,5 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             progress=book,
             keys=keys,
             idempotency=Idempotency(database, keep=settings.idempotency_kept),
+            intake=intake,
         )

@@ -18,8 +18,9 @@ from service.api import problems
 from service.api.auth import Caller
 from service.api.bodies import Text
 from service.api.dependencies import CurrentRuntime, MayPost, MayRead
-from service.api.idempotency import OnceRoute
-from service.errors import InvalidInput, Problem
+from service.api.idempotency import CurrentTicket, OnceRoute, answer_of, response_of
+from service.errors import InvalidInput, Problem, Refused
+from service.idempotency import Answer
 from service.posting.chain import DamageKind
 from service.posting.ledger import Entry, Posting
 from service.posting.step import AnyStep, NewPosting
@@ -255,14 +256,15 @@ class VerdictView(BaseModel):
         **problems.responses(404, 409, 413, 422),
         200: {"model": PostingView, "description": "The document was posted already"},
         202: {
+            "model": PostingView,
             "headers": {"Location": {"schema": {"type": "string"}}},
             "description": "Accepted: it is being posted",
         },
     },
 )
 async def create_posting(
-    body: PostingRequest, runtime: CurrentRuntime, caller: MayPost, response: Response
-) -> PostingView:
+    body: PostingRequest, runtime: CurrentRuntime, caller: MayPost, ticket: CurrentTicket
+) -> Response:
     """Accept a document: written down before this answers, posted by a worker afterwards.
 
     The same document again answers 409 with the id of its live posting, or 200 once completed.
@@ -272,11 +274,21 @@ async def create_posting(
     definition = DEFINITIONS[body.kind]
     profile = runtime.connections.profile(body.connection, body.kind)
     new = await asyncio.to_thread(new_posting, body, definition, profile, caller.actor)
-    posting = await runtime.ledger.accept(new)
-    if posting.status == "completed":
-        response.status_code = 200
-    response.headers["Location"] = f"/v1/postings/{posting.id}"
-    return PostingView.model_validate(posting)
+    return response_of(await runtime.intake.accept(new, ticket, _answer))
+
+
+def _answer(outcome: Posting | Refused) -> Answer:
+    """How what became of a document is answered."""
+    if isinstance(outcome, Refused):
+        return answer_of(problems.of_error(outcome))
+    return Answer(
+        status=200 if outcome.status == "completed" else 202,
+        headers={
+            "location": f"/v1/postings/{outcome.id}",
+            "content-type": "application/json",
+        },
+        body=PostingView.model_validate(outcome).model_dump_json().encode(),
+    )
 
 
 @router.get(

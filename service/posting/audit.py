@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import insert, select
 
 from service import documents
+from service.bulk import Given
 from service.tables import AuditRow
 
 if TYPE_CHECKING:
@@ -156,10 +157,15 @@ def sealed(head: Head, note: Note, posting_status: str, actor: Actor) -> Record:
     return Record(**values)
 
 
+_GIVEN = Given(AuditRow, tuple(Record.__dataclass_fields__))
+_INSERT = insert(AuditRow).from_select(_GIVEN.names, select(*_GIVEN.columns))
+
+
 async def append(connection: AsyncConnection, *records: Record) -> None:
     """Store sealed records, in the transaction of what they record."""
     if records:
-        await connection.execute(insert(AuditRow), [dict(record.__dict__) for record in records])
+        rows = [record.__dict__ for record in records]
+        await connection.execute(_INSERT, _GIVEN.parameters(rows))
 
 
 def _record(row: Row[Any]) -> Record:

@@ -16,12 +16,14 @@ from sqlalchemy import ARRAY, Uuid, any_, func, literal, select, tuple_, union_a
 from sqlalchemy.dialects.postgresql import insert
 
 from service import documents, workers
+from service.bulk import Given
 from service.errors import (
     EclusaError,
     FenceLost,
     LivePosting,
     OtherKind,
     Problem,
+    Refused,
     UnknownName,
     WrongStatus,
 )
@@ -132,6 +134,14 @@ class Posting:
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class First:
+    """A posting as it is about to be written, and its first audit record."""
+
+    posting: Posting
+    record: audit.Record
 
 
 Job = Posting | Batch
@@ -255,13 +265,12 @@ class Ledger:
         `OtherKind` when that is of another kind; answers the completed one when there is one.
         """
         async with self._database.transaction() as connection:
-            now = await _now(connection)
-            [posting], records = await self._enter(connection, [new], now)
+            now = await clock(connection)
+            [posting], records = await self.enter(connection, [first(new, now)])
         await self._tell(records, new.total_steps)
-        if posting.kind != new.kind:
-            raise _other_kind(posting)
-        if posting.id != new.id and posting.status != "completed":
-            raise LivePosting(posting.id, posting.status)
+        refusal = refused(new, posting)
+        if refusal is not None:
+            raise refusal
         return posting
 
     async def accept_batch(self, new: NewBatch) -> Batch:
@@ -274,8 +283,9 @@ class Ledger:
         async with self._database.transaction() as connection:
             if new.file_sha256 and not new.again:
                 await batch.refuse_known(connection, new.file_sha256)
-            now = await _now(connection)
-            postings, records = await self._enter(connection, news, now, hold=True)
+            now = await clock(connection)
+            firsts = [first(one, now) for one in news]
+            postings, records = await self.enter(connection, firsts, hold=True)
             found = dict(zip((item.position for item in items), postings, strict=True))
             taken = [_taken(item, found.get(item.position)) for item in new.items]
             event = await batch.store(connection, new, taken, now)
@@ -286,13 +296,8 @@ class Ledger:
         await self._announce_batch(event)
         return stored
 
-    async def _enter(
-        self,
-        connection: AsyncConnection,
-        news: Sequence[NewPosting],
-        now: datetime,
-        *,
-        hold: bool = False,
+    async def enter(
+        self, connection: AsyncConnection, firsts: Sequence[First], *, hold: bool = False
     ) -> tuple[list[Posting], list[audit.Record]]:
         """Write those postings whose document has none, with their jobs.
 
@@ -300,20 +305,18 @@ class Ledger:
         The order of the documents is that of all callers, so that none waits for another in a
         circle. With `hold`, the postings that were there cannot change until the commit.
         """
-        ordered = sorted(news, key=_document)
+        ordered = sorted((one.posting for one in firsts), key=_document)
+        news = {one.posting.id: one.record for one in firsts}
         present: dict[tuple[str, str, str], Posting] = {}
-        records: list[audit.Record] = []
-        while missing := [new for new in ordered if _document(new) not in present]:
-            accepted = {new.id: _accepted(new, now) for new in missing}
-            written = await _insert(connection, missing, accepted)
-            records += [accepted[posting.id] for posting in written]
-            present |= {_document(posting): posting for posting in written}
-            others = {_document(new) for new in missing} - present.keys()
+        while missing := [one for one in ordered if _document(one) not in present]:
+            present |= {_document(one): one for one in await _insert(connection, missing)}
+            others = {_document(one) for one in missing} - present.keys()
             for posting in await _of_documents(connection, others, hold=hold):
                 present[_document(posting)] = posting  # else canceled in between: written next time
+        records = [news[one.id] for one in present.values() if one.id in news]
         await audit.append(connection, *records)
         await self._enqueue(connection, *(record.posting_id for record in records))
-        return [present[_document(new)] for new in news], records
+        return [present[_document(one.posting)] for one in firsts], records
 
     async def refuse_known_file(self, file_sha256: str) -> None:
         """Raise `FileKnown` for a file that was accepted before."""
@@ -670,7 +673,8 @@ def _pen(connection: AsyncConnection, posting: Posting, at: datetime, actor: Act
     return _Pen(connection, posting, head, posting.status, actor)
 
 
-async def _now(connection: AsyncConnection) -> datetime:
+async def clock(connection: AsyncConnection) -> datetime:
+    """The time of the database."""
     now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
     return now
 
@@ -684,48 +688,64 @@ def _other_kind(posting: Posting) -> OtherKind:
     return OtherKind(posting.id, posting.kind, posting.status)
 
 
-def _accepted(new: NewPosting, now: datetime) -> audit.Record:
-    """The first record of a posting."""
+def refused(new: NewPosting, posting: Posting) -> Refused | None:
+    """Why the posting that a document has is not what was asked for; None when it is."""
+    if posting.kind != new.kind:
+        return _other_kind(posting)
+    if posting.id != new.id and posting.status != "completed":
+        return LivePosting(posting.id, posting.status)
+    return None
+
+
+def first(new: NewPosting, now: datetime) -> First:
+    """A posting as it begins, at the database's time."""
     head = audit.Head(posting_id=new.id, seq=0, hash=audit.GENESIS, run=1, fence=0, at=now)
     note = audit.Note(action="accept", message="accepted")
-    return audit.sealed(head, note, "pending", new.actor)
+    record = audit.sealed(head, note, "pending", new.actor)
+    posting = Posting(
+        id=new.id,
+        kind=new.kind,
+        connection=new.connection,
+        document_type=new.document_type,
+        document_key=new.document_key,
+        reference=new.reference,
+        status=record.posting_status,
+        subject=new.subject.model_dump(mode="json"),
+        facts={},
+        step=0,
+        total_steps=new.total_steps,
+        run=record.run,
+        fence=record.fence,
+        worker=None,
+        intent="post",
+        cancel_requested_by=None,
+        code=None,
+        message=None,
+        actor=new.actor.name,
+        ip=new.actor.ip,
+        audit_seq=record.seq,
+        audit_hash=record.hash,
+        created_at=now,
+        updated_at=now,
+        ended_at=None,
+    )
+    return First(posting=posting, record=record)
 
 
-async def _insert(
-    connection: AsyncConnection,
-    news: Sequence[NewPosting],
-    accepted: Mapping[UUID, audit.Record],
-) -> list[Posting]:
-    """Write the postings whose document has none, as their first records say."""
-    rows = []
-    for new in news:
-        first = accepted[new.id]
-        rows.append(
-            {
-                "id": new.id,
-                "kind": new.kind,
-                "connection": new.connection,
-                "document_type": new.document_type,
-                "document_key": new.document_key,
-                "reference": new.reference,
-                "status": first.posting_status,
-                "subject": new.subject.model_dump(mode="json"),
-                "facts": {},
-                "step": 0,
-                "total_steps": new.total_steps,
-                "run": first.run,
-                "fence": first.fence,
-                "intent": "post",
-                "actor": new.actor.name,
-                "ip": new.actor.ip,
-                "audit_seq": first.seq,
-                "audit_hash": first.hash,
-                "created_at": first.at,
-                "updated_at": first.at,
-            }
-        )
-    statement = insert(PostingRow).on_conflict_do_nothing().returning(PostingRow)
-    return [_posting(row) for row in await connection.execute(statement.values(rows))]
+_GIVEN = Given(PostingRow, tuple(Posting.__dataclass_fields__))
+_INSERT = (
+    insert(PostingRow)
+    .from_select(_GIVEN.names, select(*_GIVEN.columns))
+    .on_conflict_do_nothing()
+    .returning(PostingRow.id)
+)
+
+
+async def _insert(connection: AsyncConnection, postings: Sequence[Posting]) -> list[Posting]:
+    """Write the postings whose document has none; answers these."""
+    rows = [posting.__dict__ for posting in postings]
+    written = set(await connection.scalars(_INSERT, _GIVEN.parameters(rows)))
+    return [posting for posting in postings if posting.id in written]
 
 
 async def _of_documents(
