@@ -23,6 +23,7 @@ from service.api import (
     postings,
     prefetch,
     problems,
+    rates,
     syncs,
     system,
 )
@@ -93,7 +94,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.shapes = prefetch.Shapes()
     problems.register(app)
     app.add_middleware(limits.BodyLimit, most_bytes=settings.max_body_bytes)
-    app.add_middleware(auth.Authentication)  # the last one added is the first one asked
+    app.add_middleware(rates.RateLimit, settings=settings)
+    app.add_middleware(auth.Authentication)
+    app.add_middleware(rates.Admission, most=settings.requests_at_once)
+    # The last one added is the first one asked.
     app.include_router(batches.files)
     for module in (plans, batches, postings, prefetch, syncs, mirror, jobs, keys, system):
         app.include_router(module.router)

@@ -7,6 +7,7 @@ Eclusa
 │   ├── DatabaseUnavailable  PostgreSQL does not answer, or went away during a transaction
 │   └── LockUnavailable      Redis does not answer, so no lock can be had: nothing is posted
 ├── KeyRefused               the API key is missing, unknown, revoked or expired
+├── RateLimited              somebody asks too often
 ├── LockHeld                 another posting holds the document
 ├── FenceLost                another worker took the posting over
 ├── RunLost                  another worker took the run of a sync over
@@ -92,6 +93,18 @@ class KeyRefused(EclusaError):
 
     def __str__(self) -> str:
         return _KEY_TROUBLES[self.reason]
+
+
+@dataclass
+class RateLimited(EclusaError):
+    """Somebody asks too often; `wait_seconds` tells when to ask again."""
+
+    who: str
+    wait_seconds: int
+    code = "rate_limited"
+
+    def __str__(self) -> str:
+        return f"too many requests of {self.who}: try again in {self.wait_seconds} s"
 
 
 @dataclass

@@ -112,6 +112,7 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._remembered: dict[str, tuple[float, Key]] = {}
+        self._finding: dict[str, asyncio.Task[Key]] = {}
         self._noting: dict[UUID, asyncio.Task[None]] = {}
 
     async def create(
@@ -181,8 +182,23 @@ class Keys:
         until, key = self._remembered.get(digest, (0.0, None))
         if key is not None and time.monotonic() < until:
             return key
-        self._remembered.pop(digest, None)
-        key, now = await self._find(digest)
+        finding = self._finding.get(digest)
+        if finding is None:  # else all requests of a moment would look for the same key
+            finding = asyncio.create_task(self._look_up(digest), name="look for a key")
+            self._finding[digest] = finding
+            finding.add_done_callback(lambda _: self._finding.pop(digest))
+        return await asyncio.shield(finding)
+
+    def remembers(self, secret: str) -> bool:
+        """Whether the key was valid here when it was last looked for."""
+        return _digest(secret) in self._remembered
+
+    async def _look_up(self, digest: str) -> Key:
+        try:
+            key, now = await self._find(digest)
+        except KeyRefused:
+            self._remembered.pop(digest, None)
+            raise
         left = REMEMBERED_SECONDS
         if key.expires_at is not None:
             left = min(left, (key.expires_at - now).total_seconds())
@@ -193,6 +209,7 @@ class Keys:
 
     async def close(self) -> None:
         """Wait until all uses are noted."""
+        await asyncio.gather(*self._finding.values(), return_exceptions=True)
         await asyncio.gather(*self._noting.values())
 
     async def _find(self, digest: str) -> tuple[Key, datetime]:

@@ -19,6 +19,7 @@ from service.keys import Keys
 from service.locks import Locks
 from service.posting.intake import Intake
 from service.posting.ledger import Ledger
+from service.rates import Rates
 from service.sync.rows import Rows
 from service.sync.runs import Runs
 from service.sync.schedules import Schedules
@@ -56,6 +57,7 @@ class Runtime:
     keys: Keys
     idempotency: Idempotency
     intake: Intake
+    rates: Rates
 
 
 def _redis(url: str) -> Redis:
@@ -98,6 +100,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         keys = Keys(database)
         stack.push_async_callback(keys.close)
         ledger = Ledger(database, jobs.POSTINGS.enqueue, announce, announce_batch)
+        rates = Rates(redis)
+        stack.push_async_callback(rates.close)
         intake = Intake(database, ledger, announce_all, keep=settings.idempotency_kept)
         stack.push_async_callback(intake.close)
         runs = Runs(database, jobs.SYNC_RUNS.enqueue, announce_run)
@@ -119,4 +123,5 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             keys=keys,
             idempotency=Idempotency(database, keep=settings.idempotency_kept),
             intake=intake,
+            rates=rates,
         )

@@ -75,6 +75,19 @@ class Settings(BaseSettings):
         default=24.0, gt=0, description="how long the answer to an Idempotency-Key is kept"
     )
 
+    rate_limit_per_second: float = Field(
+        default=1_000.0, gt=0, description="requests of one API key, in the long run"
+    )
+    rate_limit_burst: int = Field(
+        default=2_000, ge=1, description="requests of one API key at once"
+    )
+    refused_keys_per_minute: int = Field(
+        default=60, ge=1, description="wrong API keys from one address; so many at once, too"
+    )
+    requests_at_once: int = Field(
+        default=500, ge=1, description="requests that one API process has under way at most"
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 

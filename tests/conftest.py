@@ -95,4 +95,5 @@ def settings(
         config=tmp_path / "eclusa.toml",
         heartbeat_seconds=1,
         lock_ttl_seconds=3,
+        refused_keys_per_minute=60_000,
     )

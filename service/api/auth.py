@@ -12,9 +12,10 @@ from starlette.datastructures import Headers
 
 from service.api import problems
 from service.api.addresses import client_address
-from service.errors import KeyRefused, Unavailable
+from service.errors import KeyRefused, RateLimited, Unavailable
 from service.keys import Key
 from service.posting.step import Actor
+from service.rates import Rate
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -54,23 +55,47 @@ class Authentication:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             try:
                 scope["state"]["caller"] = await _caller(scope)
-            except (KeyRefused, SQLAlchemyError, Unavailable, OSError) as error:
+            except (KeyRefused, RateLimited, SQLAlchemyError, Unavailable, OSError) as error:
                 await problems.of_error(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
 async def _caller(scope: Scope) -> Caller:
-    """Raise `KeyRefused` unless the request has a valid key."""
+    """Raise `KeyRefused` unless the request has a valid key, `RateLimited` after too many others.
+
+    A key that was valid here before is not refused for what else comes from its address.
+    """
     runtime: Runtime = scope["state"]["runtime"]
     headers = Headers(scope=scope)
     peer = scope["client"][0] if scope.get("client") else None
     ip = client_address(peer, headers, runtime.settings.trusted_proxies)
     try:
-        return Caller(key=await runtime.keys.recognise(_secret(headers)), ip=ip)
+        secret = _secret(headers)
+        if not runtime.keys.remembers(secret):
+            await _check_address(runtime, ip)
+        return Caller(key=await runtime.keys.recognise(secret), ip=ip)
     except KeyRefused as error:
         log.info("key_refused", reason=error.reason, ip=ip)
+        if error.reason != "missing":  # which costs nothing, and is no guess
+            await runtime.rates.take(_bucket(ip), _refused_keys(runtime))
         raise
+
+
+async def _check_address(runtime: Runtime, ip: str | None) -> None:
+    """Raise `RateLimited` when too many wrong keys came from an address."""
+    quota = await runtime.rates.look(_bucket(ip), _refused_keys(runtime))
+    if not quota.granted:
+        raise RateLimited("an address that sent wrong API keys", quota.wait_seconds)
+
+
+def _bucket(ip: str | None) -> str:
+    return f"refused:{ip}"
+
+
+def _refused_keys(runtime: Runtime) -> Rate:
+    per_minute = runtime.settings.refused_keys_per_minute
+    return Rate(per_second=per_minute / 60, burst=per_minute)
 
 
 def _secret(headers: Headers) -> str:

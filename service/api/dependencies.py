@@ -22,17 +22,21 @@ _bearer = HTTPBearer(
 )
 
 
-def _runtime(request: Request) -> Runtime:
+# All of these are coroutines: FastAPI runs plain functions in threads, which costs more than what
+# they do.
+
+
+async def _runtime(request: Request) -> Runtime:
     runtime: Runtime = request.state.runtime
     return runtime
 
 
-def _draining(request: Request) -> Draining:
+async def _draining(request: Request) -> Draining:
     draining: Draining = request.app.state.draining
     return draining
 
 
-def _allowed(
+async def _allowed(
     request: Request,
     needed: SecurityScopes,
     _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],

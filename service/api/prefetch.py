@@ -193,7 +193,7 @@ class Shapes:
         return shape
 
 
-def _shapes(request: Request) -> Shapes:
+async def _shapes(request: Request) -> Shapes:
     shapes: Shapes = request.app.state.shapes
     return shapes
 

@@ -28,6 +28,7 @@ MEDIA_TYPE = "application/problem+json"
 
 STATUS: Mapping[type[Exception], int] = {
     errors.KeyRefused: 401,
+    errors.RateLimited: 429,
     errors.InsufficientScope: 403,
     errors.ConnectionNotAllowed: 403,
     errors.InvalidInput: 422,
@@ -67,6 +68,12 @@ FACTS = ("posting_id", "batch_id", "run_id", "scope")
 
 IN_PROGRESS_SECONDS = 1
 """When to ask again for the answer to a request that is still being carried out."""
+
+LATER = (429, 503)
+RETRY_AFTER: Mapping[str, Any] = {
+    "schema": {"type": "integer", "minimum": 1},
+    "description": "seconds after which to ask again",
+}
 
 MOST_FIELDS = 20
 LONGEST_NAME = 200
@@ -186,11 +193,13 @@ def response(
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems that a route may answer, for its OpenAPI description."""
     described: dict[int | str, dict[str, Any]] = {}
-    for status in (401, 403, *statuses, 503):
+    for status in (401, 403, *statuses, 429, 503):
         described[status] = {
             "description": http.HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
+        if status in LATER:
+            described[status]["headers"] = {"Retry-After": RETRY_AFTER}
     return described
 
 
@@ -222,6 +231,8 @@ def _headers(error: errors.EclusaError) -> dict[str, str]:
     The last as RFC 6750 says it; a request without a key is told no error.
     """
     match error:
+        case errors.RateLimited():
+            return {"Retry-After": str(error.wait_seconds)}
         case errors.IdempotencyInProgress():
             return {"Retry-After": str(IN_PROGRESS_SECONDS)}
         case errors.AnswerNotKept(location=str() as location):

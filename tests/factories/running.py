@@ -188,6 +188,7 @@ async def own_servers(folder: Path) -> AsyncIterator[tuple[embedded.Servers, Set
                 config=folder / "eclusa.toml",
                 heartbeat_seconds=1,
                 lock_ttl_seconds=3,
+                refused_keys_per_minute=60_000,
             ),
         )
 

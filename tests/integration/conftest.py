@@ -39,6 +39,7 @@ async def _on_a_fresh_database(
             config=folders.mktemp("stage") / "eclusa.toml",
             heartbeat_seconds=1,
             lock_ttl_seconds=3,
+            refused_keys_per_minute=60_000,
         )
         async with running(settings, with_worker=with_worker, timings=timings) as stage:
             yield stage

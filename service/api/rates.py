@@ -1,0 +1,108 @@
+"""How much a caller, and this process, may be asked: what is too much is refused with 429.
+
+The fields are those of draft-ietf-httpapi-ratelimit-headers: `RateLimit-Policy` says what the key
+may do, `RateLimit` what is left of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.api import problems
+from service.api.auth import OPEN_PATHS
+from service.errors import RateLimited
+from service.rates import Rate
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from service.api.auth import Caller
+    from service.rates import Quota
+    from service.runtime import Runtime
+    from service.settings import Settings
+
+OVERLOADED_SECONDS = 1
+"""When to try again: a process that holds is through with what it has by then."""
+
+
+class RateLimit:
+    """Counts the requests of each API key; to be asked after `auth.Authentication`."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._rate = Rate(
+            per_second=settings.rate_limit_per_second, burst=settings.rate_limit_burst
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it; either answer says what is left."""
+        caller: Caller | None = scope.get("state", {}).get("caller")
+        if scope["type"] != "http" or caller is None:
+            await self._app(scope, receive, send)
+            return
+        runtime: Runtime = scope["state"]["runtime"]
+        quota = await runtime.rates.take(f"key:{caller.key.id}", self._rate)
+        fields = _fields(quota)
+
+        async def send_with_fields(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *fields]
+            await send(message)
+
+        if quota.granted:
+            await self._app(scope, receive, send_with_fields)
+        else:
+            refusal = problems.of_error(RateLimited("this API key", quota.wait_seconds))
+            await refusal(scope, receive, send_with_fields)
+
+
+def _fields(quota: Quota) -> list[tuple[bytes, bytes]]:
+    policy = f'"key";q={quota.rate.burst};w={quota.rate.window_seconds}'
+    left = f'"key";r={quota.remaining};t={quota.full_seconds}'
+    return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", left.encode())]
+
+
+class Admission:
+    """Lets in so many requests as this process carries out without keeping them waiting.
+
+    A queue that grows makes every answer late, and those that come first are given up by their
+    callers. A request has its place until its answer begins, so that event streams take none.
+    """
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+        self._inside = 0
+        self._refusal = problems.response(
+            429,
+            "overloaded",
+            "This process has as many requests as it can carry out; try again shortly.",
+            headers={"Retry-After": str(OVERLOADED_SECONDS)},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it before anything of it is looked at."""
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            await self._app(scope, receive, send)
+        elif self._inside >= self._most:
+            await self._refusal(scope, receive, send)
+        else:
+            await self._admit(scope, receive, send)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._inside += 1
+        answered = False
+
+        def leave() -> None:
+            nonlocal answered
+            self._inside -= not answered
+            answered = True
+
+        async def send_and_leave(message: Message) -> None:
+            leave()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_leave)
+        finally:
+            leave()
