@@ -8,7 +8,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop demo sync-demo test chaos lint format openapi lock clean
+.PHONY: help install develop demo sync-demo test chaos storm lint format openapi lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ test: develop ## Run all tests (ARGS="-k name" for some)
 
 chaos: develop ## Kill, pause and restart at random (ARGS="--seed 1 --schedules 300")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+storm: develop ## Ask one API process for 1,000 postings a second (ARGS="--rate 2000 --seconds 5")
+	@$(BIN)/python benchmarks/storm.py $(ARGS)
 
 lint: develop ## Style, types, layers, and whether openapi.json is current
 	$(BIN)/ruff check .

@@ -67,6 +67,7 @@ class Application(FastAPI):
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
             document["components"]["schemas"] = dict(sorted(schemas.items()))
+            rates.describe(document)
         return dict(self.openapi_schema or {})
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import datetime as dt
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from service import postings
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1/postings", tags=["postings"], route_class=OnceRoute)
 
 MOST_ITEMS = 200
+SMALL_BYTES = 2_000
+"""A request so small is read at once: it holds no document, and a thread would take longer."""
+
 Status = Literal[
     "pending",
     "running",
@@ -263,7 +266,11 @@ class VerdictView(BaseModel):
     },
 )
 async def create_posting(
-    body: PostingRequest, runtime: CurrentRuntime, caller: MayPost, ticket: CurrentTicket
+    request: Request,
+    body: PostingRequest,
+    runtime: CurrentRuntime,
+    caller: MayPost,
+    ticket: CurrentTicket,
 ) -> Response:
     """Accept a document: written down before this answers, posted by a worker afterwards.
 
@@ -273,7 +280,9 @@ async def create_posting(
     caller.key.check_connection(body.connection)
     definition = DEFINITIONS[body.kind]
     profile = runtime.connections.profile(body.connection, body.kind)
-    new = await asyncio.to_thread(new_posting, body, definition, profile, caller.actor)
+    read = partial(new_posting, body, definition, profile, caller.actor)
+    small = len(await request.body()) <= SMALL_BYTES
+    new = read() if small else await asyncio.to_thread(read)
     return response_of(await runtime.intake.accept(new, ticket, _answer))
 
 

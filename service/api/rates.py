@@ -6,7 +6,7 @@ may do, `RateLimit` what is left of it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service.api import problems
 from service.api.auth import OPEN_PATHS
@@ -14,6 +14,8 @@ from service.errors import RateLimited
 from service.rates import Rate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from service.api.auth import Caller
@@ -23,6 +25,34 @@ if TYPE_CHECKING:
 
 OVERLOADED_SECONDS = 1
 """When to try again: a process that holds is through with what it has by then."""
+
+
+FIELDS: Mapping[str, Any] = {
+    "RateLimit": {
+        "description": "what is left: r requests at once; all of them after t seconds",
+        "schema": {"type": "string"},
+        "example": '"key";r=1999;t=1',
+    },
+    "RateLimit-Policy": {
+        "description": "what the API key may do: q requests at once, as many again in w seconds",
+        "schema": {"type": "string"},
+        "example": '"key";q=2000;w=2',
+    },
+}
+WITHOUT_FIELDS = frozenset({"401", "503"})
+"""Answers that may be given before the key is known."""
+
+
+def describe(document: dict[str, Any]) -> None:
+    """Name the fields in an OpenAPI document, in every answer that has them."""
+    document["components"]["headers"] = dict(FIELDS)
+    for path in document["paths"].keys() - OPEN_PATHS:
+        for operation in document["paths"][path].values():
+            for status, response in operation["responses"].items():
+                if status not in WITHOUT_FIELDS:
+                    response["headers"] = response.get("headers", {}) | {
+                        name: {"$ref": f"#/components/headers/{name}"} for name in FIELDS
+                    }
 
 
 class RateLimit:

@@ -8,7 +8,7 @@ a changed, removed, reordered or cut-off record is found by `service.posting.cha
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import insert, select
@@ -106,7 +106,7 @@ class Record:
 
     def seal(self) -> str:
         """The hash that belongs to this content."""
-        content = {name: value for name, value in asdict(self).items() if name != "hash"}
+        content = {name: value for name, value in self.__dict__.items() if name != "hash"}
         return hashlib.sha256(documents.to_json(content).encode()).hexdigest()
 
 
