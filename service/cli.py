@@ -488,6 +488,10 @@ def create_key(
         int | None,
         typer.Option(help="how long it is valid; without it, until revoked", min=1, max=36_500),
     ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="requests a second; without it, as the service is set", min=0.01),
+    ] = None,
 ) -> None:
     """Make a key and print it, once."""
     for one in set(scope or ()) - set(keys.SCOPES):
@@ -503,6 +507,7 @@ def create_key(
             scopes=[one for one in keys.SCOPES if one in (scope or keys.DEFAULT_SCOPES)],
             connections=connection or None,
             expires_at=expires_at,
+            requests_per_second=rate,
             actor=getpass.getuser(),
         )
         sys.stdout.write(issued.secret + "\n")

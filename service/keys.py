@@ -50,7 +50,8 @@ class Key:
     """A key as it is stored: whose it is and what it allows, never what it is.
 
     `prefix` is how the key begins. Without `connections` it reaches all of them, without
-    `expires_at` it is valid until it is revoked.
+    `expires_at` it is valid until it is revoked, without `requests_per_second` it has the rate
+    that the process gives to all.
     """
 
     id: UUID
@@ -64,6 +65,7 @@ class Key:
     last_used_at: datetime | None
     revoked_at: datetime | None
     revoked_by: str | None
+    requests_per_second: float | None
 
     def check_scope(self, scope: str) -> None:
         """Raise `InsufficientScope` unless the key has the scope; `admin` implies all."""
@@ -122,6 +124,7 @@ class Keys:
         scopes: Collection[Scope] = DEFAULT_SCOPES,
         connections: Collection[str] | None = None,
         expires_at: datetime | None = None,
+        requests_per_second: float | None = None,
         actor: str = "eclusa",
     ) -> IssuedKey:
         """Make a key for the caller `name`."""
@@ -136,6 +139,7 @@ class Keys:
             created_at=func.clock_timestamp(),
             created_by=actor,
             expires_at=expires_at,
+            requests_per_second=requests_per_second,
         )
         async with self._database.transaction() as connection:
             row = (await connection.execute(new.returning(ApiKeyRow))).one()

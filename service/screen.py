@@ -199,9 +199,13 @@ def keys(known: Sequence[Key]) -> Table:
         table.add_row(
             f"{key.id}\n{key.prefix}…",
             Text(f"{key.name}\n{' '.join(sorted(key.scopes))} on {' '.join(names)}"),
-            Text(f"{used}\n{_valid(key)}"),
+            Text(f"{used}\n{_valid(key)}{_rate(key)}"),
         )
     return table
+
+
+def _rate(key: Key) -> str:
+    return f", {key.requests_per_second:g}/s" if key.requests_per_second else ""
 
 
 def _valid(key: Key) -> str:

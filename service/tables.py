@@ -412,6 +412,7 @@ class ApiKeyRow(Base):
     last_used_at: Mapped[dt.datetime | None]
     revoked_at: Mapped[dt.datetime | None]
     revoked_by: Mapped[str | None]
+    requests_per_second: Mapped[float | None]
 
 
 class IdempotencyRow(Base):

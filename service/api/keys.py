@@ -21,6 +21,9 @@ from service.runtime import Runtime
 router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=OnceRoute)
 
 MOST_CONNECTIONS = 100
+MOST_SELDOM, MOST_OFTEN = 0.01, 100_000
+"""Requests of a key in a second."""
+
 ALL = "all connections"
 
 Scopes = Annotated[
@@ -54,6 +57,13 @@ class KeyRequest(BaseModel):
     expires_at: AwareDatetime | None = Field(
         default=None, description="until when it is valid; null: until it is revoked"
     )
+    requests_per_second: float | None = Field(
+        default=None,
+        ge=MOST_SELDOM,
+        le=MOST_OFTEN,
+        description="how often it may ask; null: as the service is set",
+        examples=[50],
+    )
 
 
 class KeyView(BaseModel):
@@ -72,6 +82,7 @@ class KeyView(BaseModel):
     last_used_at: dt.datetime | None = Field(description="exact to a minute")
     revoked_at: dt.datetime | None
     revoked_by: str | None
+    requests_per_second: float | None = Field(description="null: as the service is set")
 
 
 class IssuedKeyView(KeyView):
@@ -111,6 +122,7 @@ async def create_key(
         scopes=body.scopes,
         connections=body.connections,
         expires_at=body.expires_at,
+        requests_per_second=body.requests_per_second,
         actor=caller.key.name,
     )
     response.headers["Location"] = f"/v1/keys/{issued.key.id}"

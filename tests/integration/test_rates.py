@@ -111,6 +111,22 @@ async def test_a_key_that_asks_too_often_is_told_when_to_ask_again(settings: Set
         assert len(elsewhere.json()["items"]) == 3
 
 
+async def test_a_key_may_have_a_rate_of_its_own(settings: Settings) -> None:
+    """It is given when the key is made, and holds in place of the service's."""
+    async with running(settings, with_worker=False) as stage:
+        wanted = {"name": "slow", "scopes": ["read"], "requests_per_second": 0.5}
+        made = (await stage.client.post("/v1/keys", json=wanted)).json()
+        headers = {"Authorization": f"Bearer {made['key']}"}
+
+        answers = [await stage.client.get(PATH, headers=headers) for _ in range(3)]
+        never = await stage.client.post("/v1/keys", json={**wanted, "requests_per_second": 0})
+
+        assert made["requests_per_second"] == 0.5
+        assert [answer.status_code for answer in answers] == [200, 429, 429]
+        assert answers[0].headers["ratelimit-policy"] == '"key";q=1;w=2'
+        problem(never, 422, "requests_per_second")
+
+
 async def test_an_address_that_sends_wrong_keys_is_not_listened_to(settings: Settings) -> None:
     """Its next unknown key is not even looked for; a key that was valid here before still is."""
     async with running(limited(settings, refused_keys_per_minute=3), with_worker=False) as stage:

@@ -32,6 +32,7 @@ def key(**values: Any) -> keys.Key:
         "last_used_at": None,
         "revoked_at": None,
         "revoked_by": None,
+        "requests_per_second": None,
     }
     return keys.Key(**{**given, **values})
 
