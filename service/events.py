@@ -10,7 +10,6 @@ asks the job's history, and the events that nobody told are found by comparing, 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from service import documents
+from service.brief import Brief
 from service.database import forbid_open_transaction
 
 if TYPE_CHECKING:
@@ -42,9 +42,6 @@ READ_COUNT = 500
 RECONNECT_SECONDS = 0.2
 REDIS_SECONDS = 2.0
 """A call to Redis that takes longer is given up; nobody waits for a server that hangs."""
-
-DEAF_SECONDS = 2.0
-"""After a failed call Redis is not called for so long."""
 
 CHECK_SECONDS = 2.0
 CANCEL_SECONDS = 0.2
@@ -148,13 +145,13 @@ class Events:
         self._history = history
         self._inboxes: defaultdict[UUID, set[Inbox]] = defaultdict(set)
         self._replays = asyncio.Semaphore(REPLAYS_AT_ONCE)
-        self._deaf_until = 0.0
+        self._brief = Brief(REDIS_SECONDS)
 
     async def publish(self, *events: Event) -> None:
         """Tell the listeners. PostgreSQL has the events already: a failure only delays them."""
         forbid_open_transaction()
         try:
-            async with self._brief(), self._redis.pipeline(transaction=False) as pipeline:
+            async with self._brief.call(), self._redis.pipeline(transaction=False) as pipeline:
                 for event in events:
                     values = (event.id, event.type, event.text, self._ttl_ms, JOB_LENGTH)
                     # Whole: a cluster takes no digest of a script in a pipeline.
@@ -174,7 +171,7 @@ class Events:
         """The last event that Redis was told of; None when it has none."""
         _, hash_key = _keys(job_id)
         try:
-            async with self._brief():
+            async with self._brief.call():
                 values: dict[Any, Any] = await self._redis.hgetall(hash_key)
         except (RedisError, OSError) as error:
             log.warning("progress_not_read", job_id=str(job_id), error=str(error))
@@ -220,24 +217,12 @@ class Events:
         stream_key, _ = _keys(job_id)
         entries: Any
         try:
-            async with self._brief():
+            async with self._brief.call():
                 entries = await self._redis.xrange(stream_key, min=f"({last}-0")
         except (RedisError, OSError) as error:
             log.warning("events_not_read", job_id=str(job_id), error=str(error))
             return []
         return [_event(job_id, {b"id": _number(key), **values}) for key, values in entries]
-
-    @asynccontextmanager
-    async def _brief(self) -> AsyncIterator[None]:
-        """Bound a call to Redis; after one that failed, the next ones fail at once for a while."""
-        if time.monotonic() < self._deaf_until:
-            raise ConnectionError("Redis did not answer a moment ago")
-        try:
-            async with asyncio.timeout(REDIS_SECONDS):
-                yield
-        except (RedisError, OSError):
-            self._deaf_until = time.monotonic() + DEAF_SECONDS
-            raise
 
     @contextmanager
     def _listening(self, job_id: UUID, seen: int) -> Iterator[Inbox]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from redis.exceptions import RedisError
 
+from service.brief import Brief
 from service.database import forbid_open_transaction
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 REDIS_SECONDS = 0.5
-DEAF_SECONDS = 2.0
-"""After a call that failed Redis is not asked for so long."""
-
 MOST_LOCAL = 10_000
 
 TAKE = """
@@ -89,7 +87,7 @@ class Rates:
         self._redis = redis
         self._waiting: dict[str, list[asyncio.Future[Quota]]] = {}
         self._asking: set[asyncio.Task[None]] = set()
-        self._deaf_until = 0.0
+        self._brief = Brief(REDIS_SECONDS)
         self._local: dict[str, tuple[float, float]] = {}
 
     async def take(self, name: str, rate: Rate) -> Quota:
@@ -133,16 +131,15 @@ class Rates:
 
     async def _take(self, name: str, rate: Rate, wanted: int) -> tuple[int, float]:
         """How many of those that are wanted were granted, and what is left."""
-        if time.monotonic() < self._deaf_until:
+        if self._brief.deaf:
             return self._take_here(name, rate, wanted)
         answer: Any
         try:
-            async with asyncio.timeout(REDIS_SECONDS):
+            async with self._brief.call():
                 answer = await self._redis.eval(
                     TAKE, 1, f"eclusa:rate:{name}", rate.per_second, rate.burst, wanted
                 )
         except (RedisError, OSError) as error:
-            self._deaf_until = time.monotonic() + DEAF_SECONDS
             log.warning("rates_counted_here", error=str(error) or type(error).__name__)
             return self._take_here(name, rate, wanted)
         self._local.clear()

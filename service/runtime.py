@@ -25,7 +25,7 @@ from service.sync.runs import Runs
 from service.sync.schedules import Schedules
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping
 
     from service.connections import Connections
     from service.posting import audit
@@ -85,11 +85,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         redis = _redis(settings.redis_url)
         stack.push_async_callback(redis.aclose)
 
-        async def announce(record: audit.Record, total_steps: int) -> None:
-            await events.publish(progress.event(record, total_steps))
-
-        async def announce_all(records: Sequence[tuple[audit.Record, int]]) -> None:
-            await events.publish(*(progress.event(*record) for record in records))
+        async def announce(*told: tuple[audit.Record, int]) -> None:
+            await events.publish(*(progress.event(*one) for one in told))
 
         async def announce_batch(event: BatchEvent) -> None:
             await events.publish(progress.batch_event(event))
@@ -102,7 +99,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         ledger = Ledger(database, jobs.POSTINGS.enqueue, announce, announce_batch)
         rates = Rates(redis)
         stack.push_async_callback(rates.close)
-        intake = Intake(database, ledger, announce_all, keep=settings.idempotency_kept)
+        intake = Intake(database, ledger, keep=settings.idempotency_kept)
         stack.push_async_callback(intake.close)
         runs = Runs(database, jobs.SYNC_RUNS.enqueue, announce_run)
         book = progress.Book(ledger, runs)

@@ -57,16 +57,12 @@ class Json2Transport:
         self._connection = rpc.connection
         connection = rpc.connection
         self._base = connection.address.path.rstrip("/") + "/json/2/"
-        self._headers = httpx.Headers(
-            {
-                "host": connection.address.netloc.decode(),
-                "accept": "application/json",
-                "accept-encoding": "gzip, deflate",
-                "content-type": "application/json",
-                "user-agent": "eclusa",
+        self._headers = transport.headers(
+            connection,
+            **{
                 "authorization": f"bearer {connection.secret}",
                 "x-odoo-database": connection.database,
-            }
+            },
         )
 
     async def send(self, call: Call) -> Any:

@@ -123,6 +123,20 @@ def no_guard() -> None:
     """Allow every call: for programs that have no database transactions."""
 
 
+def headers(connection: Connection, **more: str) -> httpx.Headers:
+    """What every request of a connection begins with, whatever its protocol."""
+    return httpx.Headers(
+        {
+            "host": connection.address.netloc.decode(),
+            "accept": "application/json",
+            "accept-encoding": "gzip, deflate",
+            "content-type": "application/json",
+            "user-agent": "eclusa",
+            **more,
+        }
+    )
+
+
 class JsonRpcTransport:
     """JSON-RPC over httpx's requests and responses on aiohttp's connections.
 
@@ -145,15 +159,7 @@ class JsonRpcTransport:
         self._url = connection.address.copy_with(
             path=connection.address.path.rstrip("/") + "/jsonrpc"
         )
-        self._headers = httpx.Headers(
-            {
-                "host": connection.address.netloc.decode(),
-                "accept": "application/json",
-                "accept-encoding": "gzip, deflate",
-                "content-type": "application/json",
-                "user-agent": "eclusa",
-            }
-        )
+        self._headers = headers(connection)
         self._closed = False
 
     async def send(self, call: Call) -> Any:

@@ -23,7 +23,7 @@ from service.posting import ledger
 from service.posting.ledger import Posting
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
     from uuid import UUID
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from service.posting.audit import Record
     from service.posting.ledger import First, Ledger
     from service.posting.step import NewPosting
-
-    Announce = Callable[[Sequence[tuple[Record, int]]], Awaitable[None]]
 
 log = structlog.get_logger()
 
@@ -62,12 +60,9 @@ class _Order:
 class Intake:
     """Accepts documents for this process."""
 
-    def __init__(
-        self, database: Database, of_postings: Ledger, announce: Announce, *, keep: timedelta
-    ) -> None:
+    def __init__(self, database: Database, of_postings: Ledger, *, keep: timedelta) -> None:
         self._database = database
         self._ledger = of_postings
-        self._announce = announce
         self._keep = keep
         self._waiting: deque[_Order] = deque()
         self._writers: set[asyncio.Task[None]] = set()
@@ -120,9 +115,7 @@ class Intake:
             return
         for order, answer in zip(group, answers, strict=True):
             _settle(order, answer)
-        if records:
-            totals = {order.new.id: order.new.total_steps for order in group}
-            await self._announce([(record, totals[record.posting_id]) for record in records])
+        await self._ledger.tell(records, {order.new.id: order.new.total_steps for order in group})
 
     async def _commit(self, group: Sequence[_Order]) -> tuple[list[Answer | Refused], list[Record]]:
         async with self._database.transaction() as connection:

@@ -241,6 +241,14 @@ def _posting(row: Any) -> Posting:
     return Posting(**row._mapping)  # noqa: SLF001  SQLAlchemy's public way to a row's names
 
 
+class Announce(Protocol):
+    """Tells of records that are committed, each with how many steps its posting has."""
+
+    async def __call__(self, *told: tuple[audit.Record, int]) -> None:
+        """Tell of them, in this order."""
+        ...
+
+
 class Ledger:
     """Reads and writes postings; announces what was committed."""
 
@@ -248,7 +256,7 @@ class Ledger:
         self,
         database: Database,
         enqueue: Enqueue,
-        announce: Callable[[audit.Record, int], Awaitable[None]],
+        announce: Announce,
         announce_batch: Callable[[BatchEvent], Awaitable[None]],
     ) -> None:
         self._database = database
@@ -267,7 +275,7 @@ class Ledger:
         async with self._database.transaction() as connection:
             now = await clock(connection)
             [posting], records = await self.enter(connection, [first(new, now)])
-        await self._tell(records, new.total_steps)
+        await self.tell(records, {new.id: new.total_steps})
         refusal = refused(new, posting)
         if refusal is not None:
             raise refusal
@@ -290,9 +298,7 @@ class Ledger:
             taken = [_taken(item, found.get(item.position)) for item in new.items]
             event = await batch.store(connection, new, taken, now)
             stored = await batch.get(connection, new.id)
-        totals = {one.id: one.total_steps for one in news}
-        for record in records:
-            await self._announce(record, totals[record.posting_id])
+        await self.tell(records, {one.id: one.total_steps for one in news})
         await self._announce_batch(event)
         return stored
 
@@ -652,13 +658,14 @@ class Ledger:
             now = values.pop("now")
             pen = _pen(connection, Posting(**values), now, actor)
             yield pen
-        await self._tell(pen.records, pen.posting.total_steps)
+        await self.tell(pen.records, {posting_id: pen.posting.total_steps})
         for event in pen.batch_events:
             await self._announce_batch(event)
 
-    async def _tell(self, records: Sequence[audit.Record], total_steps: int) -> None:
-        for record in records:
-            await self._announce(record, total_steps)
+    async def tell(self, records: Sequence[audit.Record], totals: Mapping[UUID, int]) -> None:
+        """Announce records that are committed; `totals` are the steps of their postings."""
+        if records:
+            await self._announce(*((record, totals[record.posting_id]) for record in records))
 
 
 def _pen(connection: AsyncConnection, posting: Posting, at: datetime, actor: Actor) -> _Pen:

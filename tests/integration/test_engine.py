@@ -279,8 +279,8 @@ def make_bench(database: Database, redis: Redis, kind: Definition[Any, Any, Any]
     """An engine for a definition."""
     announced: list[audit.Record] = []
 
-    async def announce(record: audit.Record, _: int) -> None:
-        announced.append(record)
+    async def announce(*told: tuple[audit.Record, int]) -> None:
+        announced.extend(record for record, _ in told)
 
     odoo = ScriptedOdoo()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -77,8 +78,9 @@ async def find(work: FreightWork) -> Observation:
     dfe = await _only_document(work)
     orders = await orders_of(work, dfe)
     _check_usable(dfe, orders)
-    await _check_type(work, dfe)
-    company = await _company(work, dfe)
+    xml = await _xml(work, dfe)
+    _check_type(work, dfe, xml)
+    company = _company(work, dfe, xml)
     amount = _amount(work, dfe)
     order = _live_order(dfe, orders)
     _check_status(dfe, order)
@@ -354,8 +356,30 @@ def _status_name(dfe: Record) -> str:
     return STATUS_NAMES.get(dfe.text("l10n_br_status") or "", "unknown")
 
 
-async def _company(work: FreightWork, dfe: Record) -> Company:
-    cnpj = work.subject.taker_cnpj or await _taker(work, dfe)
+@dataclass(frozen=True)
+class _Xml:
+    """The CTe in the XML that Odoo keeps; without one there may be an XML that cannot be read."""
+
+    document: FreightDocument | None = None
+    trouble: str | None = None
+
+
+async def _xml(work: FreightWork, dfe: Record) -> _Xml:
+    """The CTe as Odoo keeps it. It is not read where the posting itself came with the XML."""
+    if work.subject.taker_cnpj is not None:
+        return _Xml()
+    [record] = await work.odoo.read(DFE, [dfe.id], ("l10n_br_xml_dfe",))
+    content = record.text("l10n_br_xml_dfe")
+    if content is None:
+        return _Xml()
+    try:
+        return _Xml(fiscal_document.parse_cte(base64.b64decode(content)))
+    except (InvalidInput, binascii.Error) as error:
+        return _Xml(trouble=str(error))
+
+
+def _company(work: FreightWork, dfe: Record, xml: _Xml) -> Company:
+    cnpj = work.subject.taker_cnpj or _taker(dfe, xml)
     company = work.profile.companies.get(cnpj)
     if company is None:
         raise Halt(
@@ -366,24 +390,22 @@ async def _company(work: FreightWork, dfe: Record) -> Company:
     return company
 
 
-async def _taker(work: FreightWork, dfe: Record) -> str:
+def _taker(dfe: Record, xml: _Xml) -> str:
     """The taker's CNPJ as Odoo has it, or as the document's XML says."""
     field = TAKER_FIELDS.get(dfe.text("cte_infcte_ide_toma3_toma") or "")
     text = dfe.text(field) if field else None
-    try:
-        return fiscal_document.cnpj(text) if text else await _taker_in_xml(work, dfe)
-    except (InvalidInput, binascii.Error) as error:
-        raise _unknown_taker(dfe, str(error)) from error
+    if text:
+        try:
+            return fiscal_document.cnpj(text)
+        except InvalidInput as error:
+            raise _unknown_taker(dfe, str(error)) from error
+    if xml.document is None:
+        missing = "its fields do not name the taker, and it has no XML"
+        raise _unknown_taker(dfe, xml.trouble or missing)
+    return xml.document.taker.cnpj or xml.document.taker.cpf or "from abroad"
 
 
-async def _taker_in_xml(work: FreightWork, dfe: Record) -> str:
-    document = await _document(work, dfe)
-    if document is None:
-        raise _unknown_taker(dfe, "its fields do not name the taker, and it has no XML")
-    return document.taker.cnpj or document.taker.cpf or "from abroad"
-
-
-async def _check_type(work: FreightWork, dfe: Record) -> None:
+def _check_type(work: FreightWork, dfe: Record, xml: _Xml) -> None:
     """Refuse a CTe that was named by its key only and is of a type that is not posted.
 
     With the XML the type is known already. Without one in Odoo either, it matters only where the
@@ -392,18 +414,14 @@ async def _check_type(work: FreightWork, dfe: Record) -> None:
     """
     if work.subject.taker_cnpj is not None:
         return
-    try:
-        document, reason = await _document(work, dfe), "it has no XML"
-    except (InvalidInput, binascii.Error) as error:
-        document, reason = None, str(error)
-    if document is None:
+    if xml.document is None:
         if work.profile.takes_every_type:
             return
-        raise _unknown_type(dfe, reason)
-    if document.type not in work.profile.types:
+        raise _unknown_type(dfe, xml.trouble or "it has no XML")
+    if xml.document.type not in work.profile.types:
         raise Halt(
             "wrong_type",
-            f"The CTe of document {dfe.id} is of type {document.type}; posted are: "
+            f"The CTe of document {dfe.id} is of type {xml.document.type}; posted are: "
             f"{', '.join(work.profile.types)}. Cancel this posting; where another kind takes that "
             "type, post the CTe as that one.",
         )
@@ -415,13 +433,6 @@ def _unknown_type(dfe: Record, reason: str) -> Halt:
         f"Of what type the CTe of document {dfe.id} is cannot be told: {reason}. Attach the CTe's "
         "XML to the document in Odoo, then resume.",
     )
-
-
-async def _document(work: FreightWork, dfe: Record) -> FreightDocument | None:
-    """The CTe itself, as Odoo keeps it; raises `InvalidInput` and `binascii.Error`."""
-    [record] = await work.odoo.read(DFE, [dfe.id], ("l10n_br_xml_dfe",))
-    content = record.text("l10n_br_xml_dfe")
-    return None if content is None else fiscal_document.parse_cte(base64.b64decode(content))
 
 
 def _unknown_taker(dfe: Record, reason: str) -> Halt:
